@@ -54,8 +54,8 @@ class Broker:
 
     url, is_connected = "nats://test", False
 
-    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        return lambda: None
+    async def serve_clients(self, begin: object) -> None:
+        await asyncio.Event().wait()
 
     def __init__(self, *answers: Exception | None) -> None:
         self.answers, self.asked = list(answers), 0

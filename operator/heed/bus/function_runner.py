@@ -1,12 +1,9 @@
 """The TaskRunner of function tasks: queued for a worker, whose word of the end comes back through the event stream."""
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import nats.errors
 from nats.aio.msg import Msg
 
 from heed import names
@@ -44,18 +41,7 @@ class FunctionTasks:
     async def listen(self) -> None:
         """Hear what workers say, until cancelled. What is said meanwhile is in the stream, where resuming finds it."""
         subject = names.task_subject("*", "*", "*", names.TASK_DONE)
-        changed, client = asyncio.Event(), None
-        unwatch = self._connection.watch(changed.set)
-        try:
-            while True:
-                changed.clear()
-                if self._connection.is_connected and self._connection.client is not client:
-                    client = self._connection.client
-                    with contextlib.suppress(nats.errors.Error, OSError):
-                        await client.subscribe(subject, cb=self._take)
-                await changed.wait()
-        finally:
-            unwatch()
+        await self._connection.serve_clients(lambda client: client.subscribe(subject, cb=self._take))
 
     async def _take(self, message: Msg) -> None:
         tokens = message.subject.split(".", 5)

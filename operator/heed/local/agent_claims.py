@@ -5,12 +5,10 @@ the claim of one that crashed is free at once, with no clock involved. Whatever 
 compare-and-swap refuses.
 """
 
-import asyncio
 import json
 import os
 import socket
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -49,18 +47,12 @@ class AgentClaims:
 
     async def serve(self, connection: Connection) -> None:
         """Answer on the connection's current client until cancelled: the broker may close one for good."""
-        changed = asyncio.Event()
-        unwatch = connection.watch(changed.set)
-        try:
-            while True:
-                changed.clear()
-                if connection.is_connected and connection.client is not self._client:
-                    with suppress(nats.errors.Error, OSError):  # it is lost again, which is the next change
-                        self._client = connection.client
-                        await self.open()
-                await changed.wait()
-        finally:
-            unwatch()
+
+        async def begin(client: Client) -> None:
+            self._client = client
+            await self.open()
+
+        await connection.serve_clients(begin, self._client)
 
     async def take(self, namespace: str, agent: str) -> None:
         """Claim an Agent. Idempotent. Raises AgentTaken, LedgerUnavailable."""

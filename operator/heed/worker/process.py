@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import nats.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heed import names
@@ -15,6 +16,7 @@ from heed.bus.client.connection import Connection
 from heed.sdk.agent import Agent
 from heed.sdk.injection import Resources
 from heed.sdk.manifest import code_digest
+from heed.util.aio import stop
 from heed.worker.decide_requests import answer_request
 from heed.worker.purity import VARIABLE, PurityCheck
 from heed.worker.work_items import FunctionWorker
@@ -43,24 +45,18 @@ class Worker:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Answer until `stopping` is set, then drain. It subscribes again on each new connection."""
-        changed = asyncio.Event()
-        unwatch = self._connection.watch(changed.set)
-        client = None
         functions = FunctionWorker(self.agent, self._connection, self._namespace, self._resources)
-        working = asyncio.create_task(functions.run(stopping))
+        answering = asyncio.create_task(self._connection.serve_clients(self._subscribe))
         try:
-            while not stopping.is_set():
-                changed.clear()
-                if self._connection.is_connected and self._connection.client is not client:
-                    client = self._connection.client
-                    await client.subscribe(self.subject, queue=QUEUE, cb=self._take)
-                    await client.flush()
-                    log.info("worker ready", extra={"agent": self.agent.name, "digest": self.digest})
-                await _first(stopping, changed)
+            await functions.run(stopping)
         finally:
-            unwatch()
-            await working
+            await stop(answering)
             await self._drain()
+
+    async def _subscribe(self, client: Client) -> None:
+        await client.subscribe(self.subject, queue=QUEUE, cb=self._take)
+        await client.flush()
+        log.info("worker ready", extra={"agent": self.agent.name, "digest": self.digest})
 
     async def _take(self, message: Msg) -> None:
         task = asyncio.create_task(self._answer(message))
@@ -82,12 +78,3 @@ class Worker:
         if self._busy:
             await asyncio.wait(self._busy)
         self._threads.shutdown(wait=False)
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

@@ -11,8 +11,8 @@ import logging
 import re
 import socket
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, NoReturn
 
 import nats.errors
 from nats.aio.client import Client
@@ -120,6 +120,26 @@ class Connection:
         """Call `changed` whenever the connection is lost, made again or closed. Returns what unsubscribes."""
         self._watchers.add(changed)
         return lambda: self._watchers.discard(changed)
+
+    async def serve_clients(
+        self, begin: Callable[[Client], Awaitable[object]], served: Client | None = None
+    ) -> NoReturn:
+        """Begin with each client that is connected, until cancelled: the broker may close one for good.
+
+        `served` is one that was begun with already. What fails is tried again with the next change of the connection.
+        """
+        changed = asyncio.Event()
+        unwatch = self.watch(changed.set)
+        try:
+            while True:
+                changed.clear()
+                if self.is_connected and (client := self._client) is not served:
+                    with contextlib.suppress(nats.errors.Error, OSError):
+                        await begin(client)
+                        served = client
+                await changed.wait()
+        finally:
+            unwatch()
 
     async def ready(self, timeout: float = REQUEST_TIMEOUT_S) -> None:
         """Wait until connected. Raises BusUnavailable after `timeout` seconds."""
