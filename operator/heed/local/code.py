@@ -24,7 +24,6 @@ from heed.util.backoff import Backoff
 
 log = logging.getLogger("heed.local")
 
-SUFFIX: Final = ".py"
 DESCRIBE_TIMEOUT_S: Final = 60.0
 DRAIN_GRACE_S: Final = 5.0
 RESTART_BACKOFF: Final = Backoff(first_s=0.5, last_s=10.0)

@@ -29,7 +29,6 @@ from heed.local.code import BrokenModule, CodeWorker, describe
 from heed.local.console import Console
 from heed.local.ledger_store import Bucket, KeyValueLedgerStore
 from heed.local.manifest_loader import (
-    MODULE_SUFFIX,
     FoundAgent,
     ManifestMistake,
     find_files,
@@ -41,6 +40,7 @@ from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
 from heed.local.resources import PlayedResources, no_answers
 from heed.local.stub_script import StubScript
+from heed.sdk.loading import SUFFIX as MODULE_SUFFIX
 from heed.settings import StreamSettings
 from heed.util.aio import stop
 from heed.util.clock import timestamp

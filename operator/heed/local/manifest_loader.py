@@ -14,8 +14,8 @@ from heed.core.compiler.lint import ANY_TYPE, direct_types, lint_agent
 from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, Problem
 from heed.local.policy_loader import PolicySet, load_policies
+from heed.sdk.loading import SUFFIX as MODULE_SUFFIX
 
-MODULE_SUFFIX: Final = ".py"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 

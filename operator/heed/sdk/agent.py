@@ -6,15 +6,17 @@ from dataclasses import replace
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from heed import names
+from heed.api.fields import DURATION_PATTERN
 from heed.sdk.decorators import HandlerDecorator
 from heed.sdk.durations import check_duration
 from heed.sdk.effects import Reaction
 from heed.sdk.errors import DeclarationError
 from heed.sdk.events import AnyEvent, Event, Tick
 from heed.sdk.handlers import Declaration, Handler, make_handler
+from heed.sdk.members import without_none
 from heed.sdk.places import calling_place
 from heed.sdk.state import State
-from heed.sdk.task_declarations import NAME, TaskDeclarations, to_label
+from heed.sdk.task_declarations import TaskDeclarations, to_label
 from heed.sdk.tasks import Task, TaskEvent
 
 Value = TypeVar("Value")
@@ -42,7 +44,7 @@ class Agent(TaskDeclarations):
         on_expire: Literal["Forget", "Emit"] | None = None,
     ) -> None:
         super().__init__()
-        if not NAME.fullmatch(name) or len(name) > 63:
+        if not names.is_name(name):
             raise DeclarationError(f'"{name}" is no name of an Agent; use a-z, 0-9 and -')
         _check_defaults(state)
         self.name, self.namespace, self.state = name, namespace, state
@@ -53,7 +55,7 @@ class Agent(TaskDeclarations):
             "maxAge": check_duration(max_age),
             "onExpire": on_expire,
         }
-        self.session = {member: value for member, value in session.items() if value is not None}
+        self.session = without_none(session)
         self.subscriptions: list[dict[str, str]] = []
         self.timers: dict[str, dict[str, Any]] = {}
         self.handlers: dict[str, Handler] = {}
@@ -72,7 +74,7 @@ class Agent(TaskDeclarations):
         if not names.is_pattern(pattern):
             raise DeclarationError(f'"{pattern}" is no type pattern; use one such as com.example.order.*')
         members = {"type": pattern, "where": where, "namespace": namespace}
-        self.subscriptions.append({key: value for key, value in members.items() if value is not None})
+        self.subscriptions.append(without_none(members))
 
     # ── handlers ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -168,7 +170,7 @@ class Agent(TaskDeclarations):
 
         It is given a `Tick`. `session` is CEL over `timer` that gives the session's key; else each tick has its own.
         """
-        interval = re.fullmatch(r"([0-9]+[smhd])+", schedule) is not None
+        interval = re.fullmatch(DURATION_PATTERN, schedule) is not None
         timer = {
             "every" if interval else "cron": schedule,
             "timeZone": time_zone,
@@ -183,7 +185,7 @@ class Agent(TaskDeclarations):
             function: Callable[Concatenate[Tick, Rest], Returned],
         ) -> Callable[Concatenate[Tick, Rest], Returned]:
             label = name or to_label(function.__name__)
-            self.timers[label] = {member: value for member, value in timer.items() if value is not None}
+            self.timers[label] = without_none(timer)
             when = f"event.data.timer == '{label}'"
             made = make_handler(function, Tick, self.state, when=when, declared=declared, timer=label)
             self._add(made)

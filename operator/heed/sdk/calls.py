@@ -17,7 +17,8 @@ from heed.sdk.errors import CodeError, CodeTooOld, explain
 from heed.sdk.events import AnyEvent, Event, EventMeta
 from heed.sdk.handlers import Handler
 from heed.sdk.injection import AgentInfo, Resources, Session, TaskContext, resource_of
-from heed.sdk.places import Place
+from heed.sdk.members import without_none
+from heed.sdk.places import failing_place
 from heed.sdk.state import State
 from heed.sdk.tasks import Completed, Failed, Progress, TaskEvent
 
@@ -122,10 +123,10 @@ def _answer(handler: Handler, before: State, found: Any) -> dict[str, Any]:
         match effect:
             case Start(task, input, priority):
                 members = {"task": task, "input": input, "priority": priority}
-                answer.setdefault("start", []).append(_without_none(members))
+                answer.setdefault("start", []).append(without_none(members))
             case Emit(event, subject, to):
                 members = {"type": event.event_type, "data": _data(event), "subject": subject, "to": to}
-                answer.setdefault("emit", []).append(_without_none(members))
+                answer.setdefault("emit", []).append(without_none(members))
             case Cancel(task):
                 answer.setdefault("cancel", []).append(task)
             case Hold(seconds, handled):
@@ -158,16 +159,9 @@ def _data(event: Event) -> Any:
     return event.data if isinstance(event, AnyEvent) else event.dump()
 
 
-def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in members.items() if value is not None}
-
-
 def _explain(handler: Handler, error: Exception) -> str:
     """What an exception was, and where: the lines of the user's own code first."""
-    code = inspect.unwrap(handler.function).__code__
-    frames = traceback.extract_tb(error.__traceback__)
-    last = next((frame for frame in reversed(frames) if frame.filename == code.co_filename), None)
-    where = handler.place if last is None else Place(last.filename, last.lineno or 1)
+    where = failing_place(handler.function, error) or handler.place
     lines = "".join(traceback.format_exception(None, error, error.__traceback__))
     said = f"of {error.title}: {explain(error)}" if isinstance(error, ValidationError) else str(error)
     return f"{handler.name} ({where}): {type(error).__name__}: {said}\n{lines[-MAX_TRACEBACK_CHARS:]}"

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,13 @@ def place_of(function: Callable[..., Any]) -> Place:
     """Where a function begins, its decorators included."""
     code = inspect.unwrap(function).__code__
     return Place(code.co_filename, code.co_firstlineno)
+
+
+def failing_place(function: Callable[..., Any], error: BaseException) -> Place | None:
+    """The last line of the function's own file that an exception came through; None where it came through none."""
+    file = place_of(function).file
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((Place(file, item.lineno or 1) for item in reversed(frames) if item.filename == file), None)
 
 
 def calling_place() -> Place:

@@ -1,20 +1,21 @@
 """Declarations of an Agent's tasks: functions of its code, and work that others do."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, overload
 
 from pydantic import BaseModel
 
+from heed import names
+from heed.api.fields import MAX_LABEL_CHARS
 from heed.sdk.decorators import TaskDecorator
 from heed.sdk.errors import DeclarationError
+from heed.sdk.members import without_none
 from heed.sdk.tasks import Backoff, Choice, FunctionTask, PlainTask, Task, TaskOptions
 
 Value = TypeVar("Value")
 Kept = TypeVar("Kept", bound=Task[Any])
 
 _NO_OPTIONS: Final = TaskOptions()
-NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def to_label(name: str) -> str:
@@ -132,7 +133,7 @@ class TaskDeclarations:
     ) -> PlainTask[Any]:
         """Any object of Kubernetes as a task; the conditions, and `outcome` for its result, are CEL over `object`."""
         members = {"template": dict(template), "succeeded": succeeded, "failed": failed, "result": outcome}
-        work = {key: value for key, value in members.items() if value is not None}
+        work = without_none(members)
         return self._keep(PlainTask(name, "resource", work, input=input, result=result, options=options))
 
     def wait(self, name: str, *, duration: str | None = None, until: str | None = None) -> PlainTask[None]:
@@ -166,13 +167,14 @@ class TaskDeclarations:
             "approvers": {key: value for key, value in approvers.items() if value} or None,
             "onTimeout": on_timeout,
         }
-        work = {key: value for key, value in members.items() if value is not None}
+        work = without_none(members)
         options = TaskOptions(timeout)
         return self._keep(PlainTask(name, "approval", work, input=input, result=Choice, options=options))
 
     def _keep(self, task: Kept) -> Kept:
-        if not NAME.fullmatch(task.name) or len(task.name) > 40:
-            raise DeclarationError(f'"{task.name}" is no name of a task; use at most 40 of a-z, 0-9 and -')
+        if not names.is_name(task.name) or len(task.name) > MAX_LABEL_CHARS:
+            remedy = f"use at most {MAX_LABEL_CHARS} of a-z, 0-9 and -"
+            raise DeclarationError(f'"{task.name}" is no name of a task; {remedy}')
         if task.name in self.tasks:
             raise DeclarationError(f'there is a task "{task.name}" already; rename one')
         self.tasks[task.name] = task

@@ -14,6 +14,7 @@ from heed.sdk.effects import Start
 from heed.sdk.errors import CodeError, DeclarationError, explain
 from heed.sdk.events import EventMeta
 from heed.sdk.injection import is_injected
+from heed.sdk.members import without_none
 from heed.sdk.places import calling_place, place_of
 
 Result = TypeVar("Result", covariant=True)
@@ -141,11 +142,9 @@ class TaskOptions:
             "priority": self.priority or None,
             "retention": self.retention,
             "publish": self.publish or None,
-            "retry": {key: value for key, value in retry.items() if value is not None}
-            if self.retries
-            else None,
+            "retry": without_none(retry) if self.retries else None,
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return without_none(found)
 
 
 class Task(Generic[Result]):

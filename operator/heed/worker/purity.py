@@ -60,7 +60,7 @@ class PurityCheck:
         if event == "open" and len(arguments) > 1 and _WRITING & set(str(arguments[1] or "")):
             what = f"writes {arguments[0]}"
         if what is not None:
-            self._inside.name = None  # what is done to tell of it is ours
+            self._inside.name = None  # telling of it is no doing of the handler
             try:
                 self._tell(name, f"{what} ({_place()})")
             finally:

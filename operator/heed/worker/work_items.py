@@ -5,7 +5,6 @@ import contextlib
 import inspect
 import json
 import logging
-import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final
@@ -22,6 +21,7 @@ from heed.errors import BusUnavailable, MalformedEvent
 from heed.sdk.agent import Agent
 from heed.sdk.errors import CodeError
 from heed.sdk.injection import AgentInfo, Resources, TaskContext, resource_of
+from heed.sdk.places import failing_place
 from heed.sdk.tasks import FunctionTask
 from heed.util.clock import timestamp
 
@@ -205,7 +205,5 @@ def _failed(reason: str, message: str) -> dict[str, Any]:
 
 
 def _explain(task: FunctionTask[Any], error: Exception) -> str:
-    file = inspect.unwrap(task.function).__code__.co_filename
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    place = f" ({file.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
-    return f"{error}{place}"
+    place = failing_place(task.function, error)
+    return str(error) if place is None else f"{error} ({place})"

@@ -93,9 +93,6 @@ class KnownAnswers:
             raise DecisionFailed(found.code, found.message)
         return found
 
-    def __contains__(self, call: CodeCall) -> bool:
-        return call.digest in self._answers
-
     def add(self, call: CodeCall, answer: CodeAnswer | FailedAnswer) -> None:
         """Note an answer. The oldest ones are dropped where there are more than MAX_KNOWN_ANSWERS."""
         self._answers[call.digest] = answer
