@@ -26,7 +26,15 @@ from tests.chart.rendering import render
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import HEED, Broker, Operator, Stage
-from tests.cluster.test_approvals import BUYER, ask, collection, install_answer_policy, said, verdict
+from tests.cluster.test_approvals import (
+    BUYER,
+    ask,
+    believing_operator,
+    collection,
+    install_answer_policy,
+    said,
+    verdict,
+)
 from tests.cluster.test_gateway import GATEWAY, Gateway, account, token
 from tests.patience import PATIENCE
 from tests.ports import free_port
@@ -71,12 +79,8 @@ def operator(
     operator_kubeconfig: Path, broker: Broker, tmp_path: Path, answer_policy: str
 ) -> Iterator[Operator]:
     """`heed operator` that believes the policy, ready."""
-    made = Operator(operator_kubeconfig, broker.url, tmp_path, free_port())
-    made.environment["HEED_ANSWER_POLICY"] = answer_policy
-    try:
-        yield made.start()
-    finally:
-        made.kill()
+    with believing_operator(operator_kubeconfig, broker.url, tmp_path, answer_policy) as made:
+        yield made
 
 
 class Gateways:

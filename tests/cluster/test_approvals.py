@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,15 @@ def operator(
     operator_kubeconfig: Path, broker: Any, tmp_path: Path, answer_policy: str
 ) -> Iterator[Operator]:
     """`heed operator` that believes the policy, ready."""
-    made = Operator(operator_kubeconfig, broker.url, tmp_path, free_port())
-    made.environment["HEED_ANSWER_POLICY"] = answer_policy
+    with believing_operator(operator_kubeconfig, broker.url, tmp_path, answer_policy) as made:
+        yield made
+
+
+@contextmanager
+def believing_operator(kubeconfig: Path, url: str, folder: Path, policy: str) -> Iterator[Operator]:
+    """`heed operator` that believes answers for which a policy vouches, ready."""
+    made = Operator(kubeconfig, url, folder, free_port())
+    made.environment["HEED_ANSWER_POLICY"] = policy
     try:
         yield made.start()
     finally:

@@ -51,8 +51,8 @@ def test_its_tests_pass(folder: Path) -> None:
 
 
 def test_its_commands_do_what_it_says(folder: Path) -> None:
-    ours = [words[1:] for words in commands(PAGE) if words[0] == "heed"]
-    offline = [words for words in ours if words[0] in ("build", "validate", "simulate")]
+    typed = [words[1:] for words in commands(PAGE) if words[0] == "heed"]
+    offline = [words for words in typed if words[0] in ("build", "validate", "simulate")]
 
     results = [run(folder, *HEED, *words) for words in offline]
 
