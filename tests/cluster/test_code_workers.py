@@ -16,6 +16,7 @@ import pytest
 from heed import names
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import HEED, Stage
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 
@@ -79,7 +80,7 @@ class CodeWorker:
     def end(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
-            self._process.wait()
+            self._process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from heed.sdk.errors import CodeError
 from heed.sdk.injection import AgentInfo, Resources, TaskContext, resource_of
 from heed.sdk.places import failing_place
 from heed.sdk.tasks import FunctionTask
+from heed.util.aio import stop
 from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.worker")
@@ -57,8 +58,9 @@ class FunctionWorker:
         taking = asyncio.create_task(self._take_for_ever()) if self._functions else None
         await stopping.wait()
         if taking is not None:
-            taking.cancel()
-            await asyncio.wait({taking, *self._running.values()})
+            await stop(taking)
+        if self._running:
+            await asyncio.wait(self._running.values())
 
     async def _take_for_ever(self) -> None:
         while True:
