@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.markdown import ROOT
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
 settings.register_profile("heed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("heed")
 
+_KEPT = (str(ROOT / "operator"), str(ROOT / "tests"), sys.prefix, sys.base_prefix)
 _ESCAPED = re.compile(r"[^ -\[\]-~]")  # a backslash, and what is not printable ASCII
 
 
@@ -34,3 +39,15 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     if isinstance(val, str) and len(val) < 50 and _ESCAPED.search(val):
         return _ESCAPED.sub("_", val)
     return None
+
+
+@pytest.fixture(autouse=True)
+def _forget_modules() -> Iterator[None]:
+    """Modules that a test loads from files, such as `agent`, are forgotten: the next one has another of that name."""
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or sys.prefix
+        if not file.startswith(_KEPT):
+            del sys.modules[name]

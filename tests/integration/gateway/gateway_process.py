@@ -11,6 +11,7 @@ from pathlib import Path
 from heed.bus.client.connection import connect
 from heed.gateway.local import serve_local_gateway
 from heed.settings import Settings
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -53,7 +54,7 @@ class GatewayProcess:
     async def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            await self._process.wait()
+            await asyncio.wait_for(self._process.wait(), PATIENCE)
             self._process = None
 
 

@@ -272,7 +272,7 @@ async def test_heads_that_never_end_take_no_memory(
     await process.stop()
 
     print(f"{idle // MIB} MiB idle, {held // MIB} MiB with 200 connections of {len(sent) // MIB} MiB")
-    assert held - idle < 200 * 3 * MAX_HEAD_BYTES, f"{idle} bytes idle, {held} with 200 connections"
+    assert held - idle < 200 * 5 * MAX_HEAD_BYTES, f"{idle} bytes idle, {held} with 200 connections"
 
 
 async def test_handshakes_that_never_come_count_as_connections(
