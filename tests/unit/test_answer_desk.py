@@ -17,12 +17,12 @@ from heed.core.effects import AgentRef
 from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
 from heed.errors import BusUnavailable
-from heed.kube.approvals import answer_desk
+from heed.kube.approvals import answer_desk, identity_policy
 from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.approvals.identity_policy import ADMISSION_API, EXPRESSIONS, find_flaws
 from heed.kube.client.client import ApiError, KubeApi
 from heed.util.backoff import Backoff
-from heed.util.clock import now
+from heed.util.clock import loop_time, now
 from tests.builders.agents import AGENT, NAMESPACE, UID
 from tests.builders.approvals import awaiting, buyer
 from tests.builders.decisions import only_task
@@ -592,11 +592,49 @@ async def test_without_a_policy_nobody_is_believed(desk: Desk, policy: str | Non
     assert desk.bus.sent == []
 
 
-async def test_where_the_policy_may_not_be_read_nobody_is_believed(desk: Desk) -> None:
+async def test_where_the_policy_may_not_be_read_nobody_is_believed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.server.refuse = lambda method, path: 403 if "validatingadmission" in path else None
-    desk.add()
+    monkeypatch.setattr(identity_policy, "REFUSED_GRACE_S", 0.0)
 
-    assert (await desk.take() or NOTHING)[1] == "IdentityUnproven"
+    for name in ("one", "two"):
+        desk.add(name)
+        assert (await desk.take(name) or NOTHING)[1] == "IdentityUnproven"
+
+
+async def test_an_api_server_that_knows_no_roles_yet_is_asked_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.server.refuse = lambda method, path: 403 if "validatingadmissionpolicies" in path else None
+    desk.desk.observe(desk.add(), False)
+
+    with pytest.raises(ApiError):
+        await desk.desk.take((NAMESPACE, "one"))
+
+    # When it knows them, however soon it is started again
+    desk.server.refuse = lambda method, path: None
+    await desk.desk.take((NAMESPACE, "one"))
+    assert len(desk.bus.sent) == 1
+
+    monkeypatch.setattr(identity_policy, "loop_time", lambda: loop_time() + 3600)
+    desk.server.refuse = lambda method, path: 403 if "validatingadmissionpolicybindings" in path else None
+    desk.desk.observe(desk.add("late", user="eve"), False)
+    with pytest.raises(ApiError):
+        await desk.desk.take((NAMESPACE, "late"))
+
+
+async def test_that_no_answer_will_be_believed_is_said_when_it_is_known(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_desk, "RETRY_BACKOFF", Backoff(first_s=0.0, last_s=0.0))
+    left = [403, 503, 403]
+    desk.server.refuse = lambda method, path: left.pop() if left and "validatingadmission" in path else None
+    desk.restart("another")
+
+    await desk.desk._warn()
+
+    assert (left, caplog.text.count("approvals cannot be answered")) == ([], 1)
 
 
 async def test_where_the_api_server_does_not_say_it_is_asked_again(desk: Desk) -> None:

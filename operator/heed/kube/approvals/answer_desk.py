@@ -84,8 +84,8 @@ class AnswerDesk(Observer):
         Answers are deleted so long after it is known what became of them.
         """
         self.trust(policy)
-        await self._warn()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._warn())
             group.create_task(self._informer.run())
             group.create_task(self.judge_as_due())
             group.create_task(self._delete_as_due(retention))
@@ -95,13 +95,20 @@ class AnswerDesk(Observer):
         self._identity, self._vouched = IdentityPolicy(self._api, policy), 0
 
     async def _warn(self) -> None:
-        """Say once that no answer will be believed, where that is so."""
+        """Say once that no answer will be believed, where that is so, as soon as it is known."""
+        failures = 0
+        while not await self._is_read():
+            failures += 1
+            await asyncio.sleep(RETRY_BACKOFF.delay(failures))
+        if (problem := self._identity.problem("9999-12-31T23:59:59Z")) is not None:
+            log.warning("approvals cannot be answered", extra={"error": problem})
+
+    async def _is_read(self) -> bool:
         try:
             await self._identity.read()
         except ApiError:
-            return
-        if (problem := self._identity.problem("9999-12-31T23:59:59Z")) is not None:
-            log.warning("approvals cannot be answered", extra={"error": problem})
+            return False
+        return True
 
     # ── what is seen ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,9 +10,13 @@ from typing import Any, Final
 
 from heed import names
 from heed.kube.client.client import ApiError, KubeApi
+from heed.util.clock import loop_time
 
 ADMISSION_API: Final = "/apis/admissionregistration.k8s.io/v1"
 SETTLING: Final = timedelta(seconds=10)  # until every API server has surely heard of a new policy
+REFUSED_GRACE_S: Final = (
+    30.0  # seconds in which "forbidden" says nothing: an API server that starts knows no roles
+)
 EXPRESSIONS: Final = (
     "request.operation != 'CREATE' || object.spec.user == request.userInfo.username",
     "request.operation != 'CREATE' || (has(object.spec.groups) ? object.spec.groups : [])"
@@ -36,9 +40,10 @@ class IdentityPolicy:
         self._found: tuple[Body, Body] | str = (
             "it was not read yet"  # policy and binding, or why there are none
         )
+        self._refused_since: float | None = None  # on the loop's clock
 
     async def read(self) -> None:
-        """Read it as it is now. Raises ApiError where the API server does not answer."""
+        """Read it as it is now. Raises ApiError where the API server does not say, or not for certain."""
         self._found = await self._read()
 
     def problem(self, made_at: str) -> str | None:
@@ -58,10 +63,18 @@ class IdentityPolicy:
             try:
                 found.append((await self._api.get(f"{ADMISSION_API}/{kind}/{self._name}")).body)
             except ApiError as error:
-                if error.status in (403, 404):
-                    return f"{kind} {self._name} cannot be read: {error.message}"
-                raise
+                if error.status != 404 and not self._stays_refused(error):
+                    raise
+                return f"{kind} {self._name} cannot be read: {error.message}"
+        self._refused_since = None
         return found[0], found[1]
+
+    def _stays_refused(self, error: ApiError) -> bool:
+        if error.status != 403:
+            return False
+        if self._refused_since is None:
+            self._refused_since = loop_time()
+        return loop_time() - self._refused_since >= REFUSED_GRACE_S
 
 
 def find_flaws(policy: Body, binding: Body, made_at: str) -> Iterator[str]:
