@@ -7,7 +7,8 @@ from typing import Any
 
 from heed.core.effects import StartTask
 from heed.core.events import Event
-from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
+from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID
+from heed.core.tasks.losses import JOB_LOST
 from tests.faults.agents import ATTEMPTS
 from tests.faults.incarnation import Findings, Incarnation, is_end, list_called_off, list_ends, list_starts
 from tests.faults.people import Deletion
@@ -28,7 +29,7 @@ def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     for task_id, data in list_ends(item):
         if starts[task_id].kind != "job":
             continue
-        if data.get("reason") == REASON_LOST and task_id not in jobs:
+        if data.get("reason") == JOB_LOST and task_id not in jobs:
             wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
         if data.get("reason") == REASON_INVALID and starts[task_id].task != "refused":
             wrong.append(f"{item}: task {task_id} was said to be refused, and is no such task")

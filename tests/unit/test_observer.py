@@ -10,7 +10,7 @@ from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
-from heed.core.tasks.job_contract import REASON_LOST
+from heed.core.tasks.losses import LOSSES
 from heed.engine.observer import LogObserver, Observer, Observers
 from tests.builders.events import received
 
@@ -78,7 +78,10 @@ def test_an_effect_is_named_by_its_kind(observer: LogObserver, caplog: pytest.Lo
     [
         ("INFO", TaskEnd("t-1", "e-1", AT, completed=True)),
         ("INFO", TaskEnd("t-1", "e-1", AT, completed=False, reason="Failed")),
-        ("WARNING", TaskEnd("t-1", "e-1", AT, completed=False, reason=REASON_LOST)),
+        *(
+            ("WARNING", TaskEnd("t-1", "e-1", AT, completed=False, reason=reason))
+            for reason in sorted(LOSSES)
+        ),
     ],
 )
 def test_a_task_that_is_lost_is_a_warning(

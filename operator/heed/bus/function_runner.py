@@ -12,7 +12,7 @@ from heed.bus.codec.cloudevents import decode
 from heed.bus.work_queue import WorkQueue
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
-from heed.core.tasks.job_contract import REASON_LOST
+from heed.core.tasks.losses import FUNCTION_LOST
 from heed.engine.ports import EventBus
 from heed.errors import BusUnavailable, TaskUnavailable
 from heed.settings import StreamSettings
@@ -114,7 +114,7 @@ def read_end(attempt_id: str, event: Event) -> TaskEnd:
 
 def _lost(attempt_id: str) -> TaskEnd:
     message = "it is neither in the work queue nor was its end said"
-    return _end(attempt_id, timestamp(), completed=False, reason=REASON_LOST, message=message)
+    return _end(attempt_id, timestamp(), completed=False, reason=FUNCTION_LOST, message=message)
 
 
 def _end(attempt_id: str, at: str, *, completed: bool, **members: Any) -> TaskEnd:

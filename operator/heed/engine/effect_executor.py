@@ -23,8 +23,9 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.job_spec import explain_no_job
-from heed.core.tasks.job_contract import REASON_INVALID, REASON_LOST
+from heed.core.tasks.job_contract import REASON_INVALID
 from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.core.tasks.losses import LOSSES
 from heed.core.tasks.slots import is_idle
 from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of, work_problem
 from heed.engine.observer import Observer
@@ -105,7 +106,7 @@ class EffectExecutor:
     def start_reporting(self, record: PendingTask, end: TaskEnd) -> None:
         """Start publishing the end of a pending task, or of its attempt, once. Gives up its start."""
         attempt_id = _attempt_id(end.task_id, record)
-        if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
+        if end.reason in LOSSES and record.deadline is not None and is_over(record.deadline):
             due = DueTime(record.deadline, "deadline", end.task_id, attempt=record.attempt)
             self.start_expiring(due, record)  # who removed it may not have lived to say why
         elif attempt_id not in self._ends:
@@ -113,7 +114,7 @@ class EffectExecutor:
             if record.phase == "Owed":
                 self._give_up(attempt_id)
             # A start in flight may recreate what was lost meanwhile.
-            recreated = end.reason == REASON_LOST and attempt_id in self._starts
+            recreated = end.reason in LOSSES and attempt_id in self._starts
             _ = self._spawn(
                 self._persist(
                     "publish the end of a task", lambda attempt: self._end(record, end, recreated=recreated)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger
-from heed.core.tasks.job_contract import REASON_LOST
+from heed.core.tasks.losses import LOSSES
 
 log = logging.getLogger("heed.agent")
 
@@ -110,7 +110,7 @@ class LogObserver(Observer):
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """At info, and at warning where the task's work was lost."""
         extra = {"agent": str(agent), "task": end.task_id, "completed": end.completed, "reason": end.reason}
-        log.log(logging.WARNING if end.reason == REASON_LOST else logging.INFO, "task ended", extra=extra)
+        log.log(logging.WARNING if end.reason in LOSSES else logging.INFO, "task ended", extra=extra)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """At warning, with the error and the seconds until it is tried again."""

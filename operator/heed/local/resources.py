@@ -14,7 +14,8 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.simulation.object_stubs import play_objects
 from heed.core.simulation.steps import Answers, StubbedEnd
-from heed.core.tasks.resource import REASON_LOST, ObjectKind, failed_end, progress_message
+from heed.core.tasks.losses import RESOURCE_LOST
+from heed.core.tasks.resource import ObjectKind, failed_end, progress_message
 from heed.engine.ports import TaskOwner
 from heed.errors import HeedError, InvalidManifest, TaskRefused
 from heed.util.clock import timestamp
@@ -76,7 +77,7 @@ class PlayedResources:
             elif attempt_id not in self._plays:
                 end_id = names.digest("lost", attempt_id)
                 message = "`heed dev` was started again, and knows nothing of objects that it played before"
-                self._report(failed_end(attempt_id, end_id, timestamp(), REASON_LOST, message))
+                self._report(failed_end(attempt_id, end_id, timestamp(), RESOURCE_LOST, message))
 
     def close(self) -> None:
         """Play nothing any more."""

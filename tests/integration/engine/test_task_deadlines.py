@@ -5,9 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from heed import names
+from heed.core.effects import TaskEnd
+from heed.core.tasks.losses import LOSSES
 from heed.engine import due_publisher
 from heed.engine.effect_executor import is_over
 from heed.errors import TaskUnavailable
+from heed.util.clock import timestamp
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World
 from tests.integration.waiting import until
@@ -124,6 +128,31 @@ async def test_a_job_removed_at_its_deadline_is_not_lost(
     await until(lambda: _failed(hasty))
     ledger = await hasty.check()
     assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
+
+
+@pytest.mark.parametrize("reason", sorted(LOSSES))
+async def test_what_is_lost_after_its_deadline_has_exceeded_it(
+    hasty: World, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    # Given a task that was started, over its time, and whose own end is still waited for
+    monkeypatch.setattr(due_publisher, "END_GRACE_S", 1000.0)
+    life = await hasty.live()
+    await hasty.send("ask", "s", {})
+    await until(lambda: _phases(hasty) == ["Started"])
+    [(task_id, record)] = (life.loop.pending_tasks or {}).items()
+    await until(lambda: is_over(record.deadline or ""))
+
+    # When what ran it is found no more
+    life.loop.report(TaskEnd(task_id, names.digest("lost", task_id), timestamp(), False, reason=reason))
+
+    # Then
+    await until(lambda: _failed(hasty))
+    ledger = await hasty.check()
+    assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
+
+
+def _phases(world: World) -> list[str]:
+    return [record.phase for record in (world.lives[-1].loop.pending_tasks or {}).values()]
 
 
 def _failed(world: World) -> bool:

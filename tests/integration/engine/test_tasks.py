@@ -11,7 +11,7 @@ from heed import names
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import TaskEnd
-from heed.core.tasks.job_contract import REASON_LOST
+from heed.core.tasks.losses import JOB_LOST
 from heed.errors import TaskUnavailable
 from heed.local.process.runner import ProcessRunner
 from heed.util.clock import timestamp
@@ -23,7 +23,7 @@ from tests.integration.waiting import SOON, until
 
 def lost(task_id: str) -> TaskEnd:
     """The end of a task whose Job is gone."""
-    return TaskEnd(task_id, names.digest("lost", task_id), timestamp(), False, reason=REASON_LOST)
+    return TaskEnd(task_id, names.digest("lost", task_id), timestamp(), False, reason=JOB_LOST)
 
 
 async def task_of(world: World) -> str:

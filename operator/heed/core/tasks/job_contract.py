@@ -27,7 +27,6 @@ _LEVELS_AROUND: Final = 4  # of the end event around a result, and of the event 
 REASON_BACKOFF_LIMIT: Final = "BackoffLimitExceeded"  # batch/v1 JobReasonBackoffLimitExceeded
 REASON_DEADLINE: Final = "DeadlineExceeded"  # batch/v1 JobReasonDeadlineExceeded
 CAUSE_ERROR: Final = "Error"  # as kubelet calls the end of a container whose exit code is not 0
-REASON_LOST: Final = "JobLost"  # started once, and found no more
 REASON_INVALID: Final = "InvalidJob"  # it can never be a Job as it is
 
 _EXPANDED: Final = re.compile(

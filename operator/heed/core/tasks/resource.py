@@ -34,7 +34,6 @@ MAX_PROGRESS_BYTES: Final = 4096  # bytes of JSON
 MAX_MESSAGE_CHARS: Final = 1024
 MAX_REASON_CHARS: Final = 100
 
-REASON_LOST: Final = "ResourceLost"  # started once, and found no more
 REASON_INVALID: Final = "InvalidResource"  # the API server will never take it as it is
 REASON_KIND_UNKNOWN: Final = "KindUnknown"  # the API server serves no such kind, or not any more
 REASON_FORBIDDEN: Final = "Forbidden"  # the operator has no right to create it

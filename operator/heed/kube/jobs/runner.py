@@ -11,7 +11,7 @@ from heed import names
 from heed.api.status import PendingTask
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
-from heed.core.tasks.job_contract import REASON_LOST
+from heed.core.tasks.losses import JOB_LOST
 from heed.engine.ports import TaskOwner
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube.client.client import ApiError, KubeApi, jobs_path
@@ -231,7 +231,7 @@ class JobRunner:
             names.digest("lost", attempt_id),
             timestamp(),
             False,
-            reason=REASON_LOST,
+            reason=JOB_LOST,
             message=message,
             attempt=attempt,
         )

@@ -9,9 +9,9 @@ from typing import Any, Final
 from heed import names
 from heed.api.status import PendingTask
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.tasks.losses import RESOURCE_LOST
 from heed.core.tasks.resource import (
     REASON_KIND_UNKNOWN,
-    REASON_LOST,
     ObjectKind,
     failed_end,
 )
@@ -328,7 +328,7 @@ class ResourceRunner:
 
     async def _loss(self, attempt_id: str, kind: ObjectKind) -> TaskEnd:
         """The end of a task whose object is gone. Raises TaskUnavailable where the kind's fate is not certain."""
-        reason, message = REASON_LOST, f"the {kind.kind} is gone; it was deleted by someone else than Heed"
+        reason, message = RESOURCE_LOST, f"the {kind.kind} is gone; it was deleted by someone else than Heed"
         if not await self._kinds.is_served(kind):
             refused = explain_unserved(kind)
             reason, message = refused.reason, refused.message

@@ -23,13 +23,13 @@ from heed.core.tasks.job_contract import (
     MAX_RESULT_BYTES,
     REASON_BACKOFF_LIMIT,
     REASON_DEADLINE,
-    REASON_LOST,
     broker_environment,
     clean_text,
     cut_result,
     parse_result,
     task_environment,
 )
+from heed.core.tasks.losses import JOB_LOST
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.local.process.attempt import AttemptOutcome, AttemptPlan, plan_attempt, run_attempt
 from heed.local.process.task_dir import TaskDir, translate_disk_errors
@@ -129,7 +129,7 @@ class ProcessRunner:
         work, end = folder.work(), folder.end()
         if work is None or work.agent.uid != self._agent.uid:
             message = f"{folder.path} is gone; the task was started and nobody knows how it went"
-            end = self._failed(attempt_id, REASON_LOST, message)
+            end = self._failed(attempt_id, JOB_LOST, message)
         elif end is None:
             try:
                 self._begin(work, folder)
