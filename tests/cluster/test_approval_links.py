@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -314,10 +315,12 @@ class Mailbox:
                 while line := self.rfile.readline().strip().upper():
                     if line == b"DATA":
                         self.wfile.write(b"354 go on\r\n")
-                        mailbox.mails.append(b"".join(iter(self.rfile.readline, b".\r\n")).decode())
+                        lines = list(takewhile(lambda line: line not in (b".\r\n", b""), self.rfile))
+                        mailbox.mails.append(b"".join(lines).decode())
                     self.wfile.write(b"221 bye\r\n" if line == b"QUIT" else b"250 fine\r\n")
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
+        self._server.daemon_threads = True  # a client that is killed may leave its session open
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
