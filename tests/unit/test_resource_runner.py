@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -239,6 +240,35 @@ async def test_a_refusal_is_of_no_interest_where_the_object_is_there(stand: Stan
     stand.server.refuse = lambda method, path: status if method == "POST" else None
 
     await stand.runner.start(working())
+
+
+@pytest.mark.parametrize("unread", [403, 429, 504])
+async def test_a_refusal_is_not_final_while_it_is_not_known_whether_the_object_is_there(
+    stand: Stand, unread: int
+) -> None:
+    stand.add()
+    stand.server.refuse = lambda method, path: (
+        (422, {"message": "no"}) if method == "POST" else unread if "widgets" in path else None
+    )
+
+    with pytest.raises(TaskUnavailable, match="whether there is an object already"):
+        await stand.runner.start(working())
+
+
+async def test_that_it_is_forbidden_counts_at_the_second_look(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, rights = [403], [False, True, True]
+    stand.server.refuse = lambda method, path: refusals.pop() if refusals and method == "POST" else None
+    monkeypatch.setattr(stand.kinds, "may_watch", AsyncMock(side_effect=rights))
+
+    with pytest.raises(
+        TaskRefused, match=r"tasks\.resources"
+    ):  # first no right to watch, then none to create
+        await stand.runner.start(working())
+    await stand.runner.start(working())
+
+    assert len(stand.server.of("widgets")) == 1
 
 
 async def test_a_quota_is_tried_again(stand: Stand) -> None:

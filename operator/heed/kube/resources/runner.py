@@ -11,8 +11,10 @@ from heed.api.status import PendingTask
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.losses import RESOURCE_LOST
 from heed.core.tasks.resource import (
+    REASON_FORBIDDEN,
     REASON_KIND_UNKNOWN,
     ObjectKind,
+    ResourceTarget,
     failed_end,
 )
 from heed.engine.ports import TaskOwner
@@ -31,6 +33,10 @@ from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.resources")
 CONFIRM_DELAY_S: Final = 2.0  # seconds between two looks before an object or a kind counts as gone
+UNCERTAIN: Final = (
+    REASON_KIND_UNKNOWN,
+    REASON_FORBIDDEN,
+)  # what an API server that has just started may say, too
 UNKNOWN_GRACE_S: Final = 30.0  # seconds that an object is kept at least whose task was never seen pending
 SEARCH_BACKOFF: Final = Backoff(first_s=5.0, last_s=60.0)
 Body = Mapping[str, Any]
@@ -76,18 +82,13 @@ class ResourceRunner:
         if target is None:
             return  # the task is over
         with self._starting(work.attempt_id):
-            served = await self._find_kind(target.kind)
-            if not await self._kinds.may_watch(served, self._agent.namespace):
-                raise not_opted_in(work.task, served)
-            self._hold(work.attempt_id, served)
             try:
-                created = await self._api.create(
-                    served.path(self._agent.namespace), manifest.object_manifest(work, target.deletion)
-                )
-            except ApiError as error:
-                await self._tolerate(work, served, error)
-            else:
-                self.observe(served, created.body)
+                await self._create(work, target)
+            except TaskRefused as refused:
+                if refused.reason not in UNCERTAIN:
+                    raise
+                await asyncio.sleep(CONFIRM_DELAY_S)
+                await self._create(work, target)
 
     async def cancel(self, attempt_id: str) -> None:
         """Delete the task's object by uid; another object of its name stays. Raises TaskUnavailable.
@@ -176,15 +177,20 @@ class ResourceRunner:
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _find_kind(self, kind: ObjectKind) -> ServedKind:
-        """The kind as it is served; that it is not counts at the second look. Raises TaskRefused, TaskUnavailable."""
+    async def _create(self, work: TaskWork, target: ResourceTarget) -> None:
+        """Create the object, or find it there. Raises TaskRefused, TaskUnavailable."""
+        served = await self._kinds.find(target.kind)
+        if not await self._kinds.may_watch(served, self._agent.namespace):
+            raise not_opted_in(work.task, served)
+        self._hold(work.attempt_id, served)
         try:
-            return await self._kinds.find(kind)
-        except TaskRefused as refused:
-            if refused.reason != REASON_KIND_UNKNOWN:
-                raise
-        await asyncio.sleep(CONFIRM_DELAY_S)
-        return await self._kinds.find(kind)
+            created = await self._api.create(
+                served.path(self._agent.namespace), manifest.object_manifest(work, target.deletion)
+            )
+        except ApiError as error:
+            await self._tolerate(work, served, error)
+        else:
+            self.observe(served, created.body)
 
     async def _tolerate(self, work: TaskWork, served: ServedKind, error: ApiError) -> None:
         """Accept a failed create where the object is there, and is the task's. Raises TaskRefused, TaskUnavailable.
@@ -194,7 +200,7 @@ class ResourceRunner:
         try:
             found = await self._named(served, work.attempt_id)
         except ApiError as unread:
-            if (refused := refuse_object(work.task, served, error)) is not None:
+            if error.status == unread.status == 403 and (refused := refuse_object(work.task, served, error)):
                 raise refused from None
             raise TaskUnavailable(f"{error}; whether there is an object already: {unread}") from error
         if found is not None and manifest.is_of(found, self._agent, work.attempt_id):
