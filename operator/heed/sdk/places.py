@@ -63,6 +63,16 @@ def is_own(file: str, folder: Path) -> bool:
     return not any(full.is_relative_to(item) and not root.is_relative_to(item) for item in _LIBRARIES)
 
 
+def is_library(file: str) -> bool:
+    """Whether code of a file is Python's, Heed's or installed: nobody's own."""
+    full = Path(file).resolve()
+    return (
+        file.startswith("<")
+        or bool(_INSTALLED & set(full.parts))
+        or any(full.is_relative_to(item) for item in _LIBRARIES)
+    )
+
+
 def find_project(module: str, file: str) -> Path:
     """What belongs to the module of a file: its whole top-level package, or for one without, the folder's modules.
 

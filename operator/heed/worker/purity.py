@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from heed.sdk.places import is_library
+
 log = logging.getLogger("heed.worker.purity")
 
 VARIABLE: Final = "HEED_CHECK_PURITY"
@@ -79,9 +81,5 @@ def _text(value: Any) -> str:
 
 def _place() -> str:
     """The line of the user's own code that is running."""
-    frames = [frame for frame in traceback.extract_stack() if _is_own(frame.filename)]
+    frames = [frame for frame in traceback.extract_stack() if not is_library(frame.filename)]
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else "a library"
-
-
-def _is_own(file: str) -> bool:
-    return not any(part in file for part in ("/heed/", "site-packages", "/lib/python", "<frozen"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from heed.sdk.loading import load_module
 from heed.worker.purity import PurityCheck
 
 
@@ -53,6 +54,19 @@ def test_what_is_written_is_said_once_and_what_is_read_is_not(
 
     (message,) = caplog.messages
     assert message.startswith(f"handler h writes {file} (test_purity.py:")
+
+
+def test_a_users_folder_may_be_called_as_the_library(
+    check: PurityCheck, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    module = tmp_path / "heed" / "agent.py"
+    module.parent.mkdir()
+    module.write_text(f"def answer():\n    open({str(tmp_path / 'file')!r}, 'w').close()\n    return {{}}\n")
+
+    check.run("h", load_module(str(module)).answer)
+
+    (message,) = caplog.messages
+    assert "(agent.py:2)" in message
 
 
 def test_a_connection_is_said(check: PurityCheck, caplog: pytest.LogCaptureFixture) -> None:
