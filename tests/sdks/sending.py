@@ -163,6 +163,13 @@ def asyncapi_schema() -> Path:
     return folder / "node_modules/@asyncapi/specs/schemas/3.0.0.json"
 
 
+def type_checker() -> list[str]:
+    """The command of pyright, which reads `pyrightconfig.json` of its working directory. Raises Unavailable."""
+    node, npm = _tool("node"), _tool("npm")
+    folder = _prepared(HERE / "pyright", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
+    return [node, str(folder / "node_modules/pyright/index.js")]
+
+
 def _rust(_sender: Sender, url: str) -> list[str]:
     """Only where it was built before: that takes minutes, and all it does is to write JSON."""
     program = os.environ.get("HEED_RUST_SENDER")
