@@ -624,6 +624,39 @@ async def test_an_api_server_that_knows_no_roles_yet_is_asked_again(
         await desk.desk.take((NAMESPACE, "late"))
 
 
+@pytest.mark.parametrize("known", ["pendingTasks", "recentTasks"])
+async def test_an_answer_to_a_task_that_the_ledger_here_does_not_have_yet_waits(
+    desk: Desk, known: str
+) -> None:
+    # Given a commit that the API server has stored, and that its Agent's loop has not heard of
+    ahead, desk.ledger = desk.ledger, Ledger()
+    tasks: Any = {desk.task: {}} if known == "pendingTasks" else [{"id": desk.task}]
+    path = f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.PLURAL}/{AGENT}"
+    desk.server.add(path, metadata={"uid": UID}, status={known: tasks})
+    desk.add()
+    assert await desk.take() is None
+
+    # When it hears of it
+    assert ahead is not None
+    desk.ledger = ahead
+    desk.desk.resumed(REF, ahead, [])
+    await desk.take()
+
+    # Then
+    assert len(desk.bus.sent) == 1
+
+
+@pytest.mark.parametrize("uid", [UID, "another"])
+async def test_a_task_that_is_stored_nowhere_is_unknown(desk: Desk, uid: str) -> None:
+    desk.ledger = Ledger()
+    tasks: Any = {} if uid == UID else {desk.task: {}}
+    path = f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.PLURAL}/{AGENT}"
+    desk.server.add(path, metadata={"uid": uid}, status={"pendingTasks": tasks})
+    desk.add()
+
+    assert (await desk.take() or NOTHING)[1] == "UnknownTask"
+
+
 async def test_that_no_answer_will_be_believed_is_said_when_it_is_known(
     desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,7 @@ from heed.kube.approvals.answer_index import (
 from heed.kube.approvals.identity_policy import IdentityPolicy
 from heed.kube.approvals.past_ends import find_end
 from heed.kube.approvals.verdict import UNKNOWN_TASK, AgentView, answer_of, judge_by_end, judge_late
-from heed.kube.client.client import ApiError, KubeApi, objects_path
+from heed.kube.client.client import ApiError, KubeApi, agent_path, objects_path
 from heed.kube.client.informer import Informer
 from heed.kube.status.accepted import Judgement, accepted_patch
 from heed.util.backoff import Backoff
@@ -230,15 +230,38 @@ class AnswerDesk(Observer):
             return await self._judge_late(agent, ledger, found)
         return await self._judge_waited_for(agent, approval, found)
 
-    async def _judge_late(self, agent: AgentRef, ledger: Ledger, found: ApprovalAnswer) -> Judgement:
-        """The judgement on an answer whose task waits for none. What the ledger has forgotten the stream says."""
+    async def _judge_late(self, agent: AgentRef, ledger: Ledger, found: ApprovalAnswer) -> Judgement | None:
+        """The judgement on an answer whose task waits for none. What the ledger has forgotten the stream says.
+
+        None where the stored ledger knows the task and this one not yet: who answers may have seen it there.
+        """
         task, metadata = found.spec.task, found.metadata
         view = AgentView(ledger, self._taken_of(agent, metadata.namespace, found))
         judgement = judge_late(task, metadata.name, view)
         if judgement.reason != UNKNOWN_TASK or task in ledger.pending_tasks:
             return judgement
+        if await self._stores(agent, task):
+            return None
         end = await find_end(self._bus, agent, task, metadata.creation_timestamp)
         return judgement if end is None else judge_by_end(end, metadata.name)
+
+    async def _stores(self, agent: AgentRef, task: str) -> bool:
+        """Whether the Agent's status has a task, pending or ended lately. Raises ApiError.
+
+        The answer to a commit may be under way still, or lost; its loop will hear of it.
+        """
+        try:
+            body = (await self._api.get(agent_path(agent.namespace, agent.name))).body
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        status = body.get("status") or {}
+        there = {
+            *(status.get("pendingTasks") or ()),
+            *(item["id"] for item in status.get("recentTasks") or ()),
+        }
+        return body["metadata"]["uid"] == agent.uid and task in there
 
     def _taken_of(self, agent: AgentRef, namespace: str, found: ApprovalAnswer) -> dict[str, TakenAnswer]:
         """The answer that ended the task, as far as it is remembered here, or written on another object."""
