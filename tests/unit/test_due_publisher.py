@@ -120,11 +120,12 @@ async def test_an_approval_that_chooses_by_itself_does_so_a_little_later_for_ans
 
 
 @pytest.mark.parametrize("taken_after", [5.0, MAX_HOLD_BACK_S + 100])
+@pytest.mark.parametrize("by_itself", [{"onTimeout": "reject"}, {}])
 async def test_an_approvals_time_waits_for_an_answer_that_is_being_taken_but_not_for_ever(
-    kept: Kept, taken_after: float
+    kept: Kept, taken_after: float, by_itself: dict[str, str]
 ) -> None:
     over = 31 + END_GRACE_S
-    ledger = awaiting(buyer("30s", onTimeout="reject"))
+    ledger = awaiting(buyer("30s", **by_itself))
     kept.timers.holds_back = lambda agent, task: agent == REF and kept.now < seconds(over + taken_after)
     kept.begin(ledger)
 
@@ -140,12 +141,12 @@ async def test_an_approvals_time_waits_for_an_answer_that_is_being_taken_but_not
 
 async def test_nothing_but_an_approval_is_held_back(kept: Kept) -> None:
     kept.timers.holds_back = lambda agent, task: True
-    kept.begin(with_tasks(w=replace(pending(deadline=at(60)), kind="wait")))
+    kept.begin(with_tasks(w=replace(pending(deadline=at(60)), kind="wait"), j=pending(deadline=at(60))))
 
     kept.ring(60)
     await turns()
 
-    assert len(kept.bus.published) == 1
+    assert sorted(str(event.subject) for _, event in kept.bus.published) == ["j", "w"]
 
 
 async def test_an_approval_that_cannot_be_read_keeps_nothing_else_from_its_time(kept: Kept) -> None:

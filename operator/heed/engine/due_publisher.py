@@ -8,6 +8,7 @@ from typing import Final
 
 from heed import names
 from heed.core.approval.ends import approval_timed_out
+from heed.core.approval.request import KIND
 from heed.core.compiler.program import Program
 from heed.core.due.due_events import due_event, timer_event, wait_completed
 from heed.core.due.due_times import DueTime, list_due_times
@@ -62,7 +63,9 @@ class DuePublisher:
             self._timers.set(self, following, self._ring)
 
     def _is_held_back(self, due: DueTime) -> bool:
-        return due.kind == "approval" and self._timers.holds_back(self._program.agent, due.key)
+        if due.kind not in ("approval", "deadline") or self._ledger.pending_tasks[due.key].kind != KIND:
+            return False
+        return self._timers.holds_back(self._program.agent, due.key)
 
     def _rings_at(self, due: DueTime) -> float:
         """When it is acted upon, in seconds since the epoch."""
