@@ -42,9 +42,12 @@ def test_the_agent_has_at_most_forty_lines(folder: Path) -> None:
 
 
 def test_its_tests_pass(folder: Path) -> None:
-    result = run(
-        folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "."
-    )
+    plugins = [
+        *("-p", "no:heed", "-p", "heed.pytest_plugin"),
+        *("-p", "no:cacheprovider", "-p", "no:asyncio"),
+    ]
+
+    result = run(folder, sys.executable, "-m", "pytest", "-q", *plugins, ".")
 
     assert result.returncode == 0, result.stdout
     assert "4 passed" in result.stdout

@@ -7,7 +7,7 @@ held events that are ready before everything else. With a `shuffle` seed, whatev
 other order, which the seed fixes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -53,7 +53,10 @@ def with_uid(program: Program) -> Program:
 
 @dataclass(slots=True)
 class SimulatedWorld:
-    """Stream, clock and ledgers. `code` has the answers of those Agents whose handlers are in code."""
+    """Stream, clock and ledgers. `code` has the answers of those Agents whose handlers are in code.
+
+    `crashes` says at which commit, by its number, the operator is lost: before it, and again right after it.
+    """
 
     programs: list[Program]
     answers: Answers
@@ -62,6 +65,8 @@ class SimulatedWorld:
     until: datetime | None = None
     advance: timedelta = timedelta(0)
     code: Mapping[AgentRef, CodeAnswers] = field(default_factory=dict)
+    crashes: Callable[[int], bool] = lambda commit: False
+    commits: int = 0
     ledgers: dict[AgentRef, Ledger] = field(init=False)
     caused: list[SimulatedMessage] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
@@ -203,6 +208,10 @@ class SimulatedWorld:
         agent = program.agent
         answers = self.code.get(agent, without_code)
         decision = decide(program, self.ledgers[agent], received, answers=answers)
+        self.commits += 1
+        if self.crashes(self.commits):
+            decision = decide(program, self.ledgers[agent], received, answers=answers)
+            decision = _recover(decision)
         self.ledgers[agent] = ledger.settle(decision.ledger, decision.effects)
         started = tuple(_works(agent, decision))
         published = tuple(_published(decision))
@@ -272,6 +281,15 @@ class SimulatedWorld:
             return
         self.ended.add(attempt_id)
         self.caused.append(SimulatedMessage(end_subject(agent, event), event, origin))
+
+
+def _recover(decision: Decision) -> Decision:
+    """A decision as a restart right after its commit finds it: the stored ledger, and the effects that this owes."""
+    written = ledger.load_ledger(ledger.dump_ledger(decision.ledger))
+    queued = [
+        item for item in decision.effects if isinstance(item, StartTask) and item.record.phase == "Queued"
+    ]
+    return replace(decision, ledger=written, effects=(*ledger.list_owed_effects(written), *queued))
 
 
 def _judge_objects(record: PendingTask, work: TaskWork, answer: StubbedEnd, at: str) -> StubbedEnd:

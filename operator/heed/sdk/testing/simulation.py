@@ -1,16 +1,9 @@
-"""Simulations: an Agent's real decisions in memory, event by event, with time and crashes in the test's hands.
-
-def test_it_answers() -> None:
-simulation = Simulation(agent)
-simulation.publish(Asked(topic="tides"), session="q1")
-simulation.complete(research, Answer(text="the Moon"))
-simulation.assert_emitted(Answered(topic="tides", answer="the Moon"))
-"""
+"""Simulations: Agents' real decisions in memory, event by event."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_core import to_jsonable_python
 
@@ -18,7 +11,6 @@ from heed import names
 from heed.api.status import DeadLetterCause, PendingTask
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
-from heed.core.decision.code import Answers, CodeCall
 from heed.core.events import Event as CloudEvent
 from heed.core.ledger.ledger import Ledger
 from heed.core.simulation.steps import Delivery, SimulatedMessage, SimulationStep, StubbedEnd
@@ -29,11 +21,13 @@ from heed.sdk.errors import CodeError
 from heed.sdk.events import Event
 from heed.sdk.in_process import answers_of, compile_code
 from heed.sdk.tasks import Task
+from heed.sdk.testing.plan import Plan, TaskAction
+from heed.sdk.testing.transcript import write_transcript
 
 MAX_STEPS = 10_000  # of one action: more is an Agent that goes round in circles
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DeadLetter:
     """An event that could not be decided, and why."""
 
@@ -42,6 +36,9 @@ class DeadLetter:
 
     def __str__(self) -> str:
         return f"{self.event.type}: {self.cause.code}: {self.cause.message.splitlines()[0]}"
+
+    def __repr__(self) -> str:
+        return f"<DeadLetter {self}>"
 
 
 class Simulation:
@@ -57,10 +54,10 @@ class Simulation:
         self._agents = {agent.name: agent for agent in agents if isinstance(agent, Agent)}
         programs = [with_uid(_compile(agent)) for agent in agents]
         self._programs = {program.agent.name: program for program in programs}
-        self._answers = {
-            self._programs[name].agent: answers_of(agent) for name, agent in self._agents.items()
-        }
-        self._world = SimulatedWorld(programs, lambda work: None, [], code=self._answers)
+        answers = {self._programs[name].agent: answers_of(agent) for name, agent in self._agents.items()}
+        self._world = SimulatedWorld(programs, lambda work: None, [], code=answers, crashes=self._crashes_at)
+        self._crashes: set[int] = set()  # numbers of commits
+        self._crashes_from: int | None = None
         self._first = programs[0].agent.name
         self._count = 0
         self.steps: list[SimulationStep] = []
@@ -136,14 +133,42 @@ class Simulation:
         self._settle()
         self._world.clock = max(self._world.clock, until)
 
-    def crash(self) -> None:
-        """Lose the operator before its commit: from here on each decision is made twice, and the second one counts.
+    def crash(self, at: int | None = None) -> None:
+        """Lose the operator at each commit from here on, or only at the `at`-th one, where 1 is the next.
 
-        A decision that is different the second time is no mistake, as only what is committed counts.
+        It is lost before the commit, so that the event is decided a second time, which counts; and right after it, so
+        that all it does is what the stored ledger says. A decision that is different the second time is no mistake.
         """
-        self._world.code = {agent: _twice(answers) for agent, answers in self._answers.items()}
+        commits = self._world.commits
+        if at is None:
+            self._crashes_from = commits + 1
+        elif at < 1:
+            raise ValueError(f"at={at}: the next commit is the first one; count from 1")
+        else:
+            self._crashes.add(commits + at)
+
+    def play(self, plan: Plan) -> list[TaskAction]:
+        """Do what a plan says. The end of a task takes place as soon as there is such a task.
+
+        Returns those ends for which there was none.
+        """
+        put_off: list[TaskAction] = []
+        for action in plan.actions:
+            if isinstance(action, TaskAction):
+                put_off.append(action)
+            else:
+                action.perform(self)
+            while due := next((item for item in put_off if item.is_due(self)), None):
+                put_off.remove(due)
+                due.perform(self)
+        return put_off
 
     # ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its Agents."""
+        return tuple(self._programs)
 
     @property
     def now(self) -> datetime:
@@ -174,6 +199,10 @@ class Simulation:
         """The open tasks of all Agents, of a name and a session if those are given; oldest first."""
         return [record for _, _, record in self._open(task, session)]
 
+    def transcript(self) -> str:
+        """What came, and what each Agent made of it, as text. The fixture `simulation` shows it where a test fails."""
+        return write_transcript(self.steps)
+
     def assert_emitted(self, *events: Event) -> None:
         """Raise AssertionError unless exactly these events were emitted, in this order, since the last such call."""
         wanted = [(item.event_type, item.dump()) for item in events]
@@ -184,6 +213,9 @@ class Simulation:
         self.emitted.clear()
 
     # ── how ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _crashes_at(self, commit: int) -> bool:
+        return commit in self._crashes or (self._crashes_from is not None and commit >= self._crashes_from)
 
     def _event(
         self, event: Event, type_: str, session: str | None, id: str | None, source: str
@@ -245,17 +277,16 @@ class Simulation:
         return [f"dead letter: {letter}" for letter in self.dead_letters]
 
 
+class SimulationFactory(Protocol):
+    """Makes a Simulation of Agents: what the fixture `simulation` is."""
+
+    def __call__(self, *agents: Agent | Mapping[str, Any]) -> Simulation:
+        """The simulation."""
+
+
 def _compile(agent: Agent | Mapping[str, Any]) -> Program:
     return compile_code(agent) if isinstance(agent, Agent) else compile_agent(parse_agent(dict(agent)))
 
 
 def _line(event: tuple[str, Any]) -> str:
     return f"  {event[0]} {event[1]}"
-
-
-def _twice(answers: Answers) -> Answers:
-    def answer(call: CodeCall) -> Any:
-        answers(call)
-        return answers(call)
-
-    return answer
