@@ -92,6 +92,18 @@ def test_kinds_of_resource_tasks_are_opted_in_to(values: tuple[str, ...], kind: 
     }
 
 
+@pytest.mark.parametrize("minting", [False, True])
+def test_workers_are_opted_in_to(minting: bool) -> None:
+    values = (EMBEDDED,) if minting else ()
+    found = rights(render(*values, "workers.enabled=true")["ClusterRole", "system-heed"])
+
+    without = rights(render(*values)["ClusterRole", "system-heed"])
+    assert {key: verbs for key, verbs in found.items() if without.get(key) != verbs} == {
+        ("apps", "deployments"): {"create", "delete", "list", "patch", "watch"},
+        **({("apps", "replicasets"): {"list", "watch"}} if minting else {}),
+    }
+
+
 def test_only_the_configuration_of_the_release_may_be_changed() -> None:
     rendered = render()
     configuration = rendered["ValidatingWebhookConfiguration"]["metadata"]["name"]

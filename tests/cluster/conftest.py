@@ -99,7 +99,7 @@ def operator_kubeconfig(control_plane: ControlPlane) -> Path:
     control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
     chart = Path(__file__).resolve().parents[2] / "charts" / "heed"
     command = [str(require_helm()), "template", "heed", str(chart), "--namespace", SYSTEM, "--skip-tests"]
-    command += ["--set-json", f"tasks.resources={json.dumps(CREATABLE)}"]
+    command += ["--set", "workers.enabled=true", "--set-json", f"tasks.resources={json.dumps(CREATABLE)}"]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     rights = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in wanted]

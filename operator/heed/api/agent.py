@@ -16,6 +16,7 @@ from heed.api.fields import (
     parse_duration,
 )
 from heed.api.handler import HandlerSpec
+from heed.api.status import FreeMap
 from heed.api.task import MAX_SLOTS, TaskSpec
 from heed.api.timer import TimerSpec
 
@@ -32,6 +33,8 @@ MAX_SUBSCRIPTIONS = 32
 MAX_TASKS = 32
 
 MAX_TIMERS = 32
+
+MAX_REPLICAS = 10_000  # of an Agent's workers
 
 MAX_RATE_EVENTS = 1_000_000  # events of a rate limit, and of its burst
 
@@ -118,7 +121,7 @@ class RateLimitSpec(Model):
 
 
 class WorkerSpec(Model):
-    """Who runs the functions of `call` and of `function` tasks."""
+    """Who runs the functions of `call` and of `function` tasks: pods of a template, or workers that users run."""
 
     digest: Annotated[
         str,
@@ -128,6 +131,25 @@ class WorkerSpec(Model):
             description="Which code it is, as `heed build` says it: only what workers of this code answer counts.",
         ),
     ]
+    template: Annotated[
+        FreeMap | None,
+        Field(
+            description="The pods of a Deployment of workers that Heed keeps, as in a Deployment: `metadata` and "
+            "`spec`. The container `worker`, or the only one, runs `heed worker`. Without it workers are run elsewhere."
+        ),
+    ] = None
+    replicas: Annotated[
+        StrictInt | None,
+        Field(
+            ge=0,
+            le=MAX_REPLICAS,
+            description="How many pods; 1 at first, and then what an autoscaler or `kubectl scale` says, if not given.",
+        ),
+    ] = None
+    address: Annotated[
+        Literal["External"] | None,
+        Field(description="External: workers are run elsewhere, as where there is no template."),
+    ] = None
 
 
 class AgentSpec(Model):

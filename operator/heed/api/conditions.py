@@ -1,7 +1,7 @@
 """Conditions of an Agent's status, by the Kubernetes API conventions (metav1.Condition).
 
-`Ready`, `TasksStuck`, `Suspended` and `RateLimited` are the reconciler's words. The others follow from the ledger and
-are written with it.
+`Ready`, `WorkerReady`, `TasksStuck`, `Suspended` and `RateLimited` are the reconciler's words. The others follow from
+the ledger and are written with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 READY: Final = "Ready"
+WORKER_READY: Final = "WorkerReady"
 SATURATED: Final = "Saturated"
 EVENTS_EXPIRED: Final = "EventsExpired"
 TASKS_STUCK: Final = "TasksStuck"

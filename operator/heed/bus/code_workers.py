@@ -14,6 +14,8 @@ from heed.errors import BusUnavailable, CodeUnavailable, DecisionFailed
 
 ANSWER_TIMEOUT_S: Final = 30.0  # seconds for the handlers of one request
 
+PING_TIMEOUT_S: Final = 5.0  # seconds for a request without calls
+
 
 class NatsCodeWorkers:
     """Asks workers on the subject that names the digest of their code, so that no others answer."""
@@ -41,6 +43,16 @@ class NatsCodeWorkers:
         except BusUnavailable as error:
             raise CodeUnavailable(f"no worker of {agent} answered: {error}") from None
         return read_reply(reply.data, len(calls))
+
+    async def answers(self, agent: AgentRef, digest: str) -> bool:
+        """Whether a worker of this code is there, and not too old for it: it answers a request without calls."""
+        subject = names.decide_subject(agent.namespace, agent.name, digest)
+        try:
+            reply = await self._connection.request(subject, b'{"calls":[]}', timeout=PING_TIMEOUT_S)
+            found = json.loads(reply.data)
+        except (BusUnavailable, NoAnswer, ValueError):
+            return False
+        return isinstance(found, Mapping) and isinstance(found.get("answers"), list)
 
 
 def read_reply(data: bytes, asked: int) -> Sequence[CodeAnswer | FailedAnswer]:

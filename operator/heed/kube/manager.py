@@ -41,6 +41,7 @@ from heed.kube.status.address import check_gateway_url
 from heed.kube.status.reasons import explain_stream_flaws
 from heed.kube.watch import ClusterWatch
 from heed.kube.webhook.server import serve_admission
+from heed.kube.workers.access import OpenBroker
 from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import Settings
 
@@ -134,17 +135,20 @@ class LeaderTerm:
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
         pool = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
+        code = NatsCodeWorkers(self.connection)
         functions = FunctionTasks(self.connection, self.bus, self.settings.stream)
         fleet = AgentController(
             self.api,
             self.bus,
             self.observer,
             pace,
-            deciders=Deciders(pool, NatsCodeWorkers(self.connection)),
+            deciders=Deciders(pool, code),
             functions=functions,
             watched=namespace,
             access=access,
             gateway=self.settings.gateway,
+            workers=OpenBroker(access.url),
+            ping=code.answers,
         )
         beside: list[asyncio.Task[None]] = []
         try:

@@ -52,6 +52,13 @@ AGENT_RULES: Final[FieldRules] = {
             "a task's name must be at most 40 lower-case letters, digits and -",
         ),
     ),
+    "spec.worker": (
+        (
+            "!(has(self.template) && has(self.address))",
+            "give at most one of `template` and `address`: either Heed keeps the workers, or you do",
+        ),
+        ("!has(self.replicas) || has(self.template)", "replicas has no meaning without `template`"),
+    ),
     "spec.timers{}": (
         (
             "[has(self.cron), has(self.every), has(self.at)].filter(given, given).size() == 1",
@@ -221,6 +228,7 @@ SUBSCRIPTION_RULES: Final[FieldRules] = {
 AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
+    ("Workers", "string", '.status.conditions[?(@.type=="WorkerReady")].reason', 1),
     ("Suspend", "boolean", ".spec.suspend", 0),
     ("Sessions", "integer", ".status.counts.sessions", 0),
     ("Pending", "integer", ".status.counts.pendingTasks", 0),

@@ -29,6 +29,9 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
         if task.resource is not None:
             kind = ObjectKind.of(task.resource.template)
             problems += _against(f"{path}.resource", permissions.resource_problem(kind.group, kind.kind))
+    if spec.worker is not None and spec.worker.template is not None:
+        refused = permissions.job_problem({"template": spec.worker.template})
+        problems += _against("spec.worker.template", refused)
     problems += _timers(spec.timers, permissions.limits)
     for index, handler in enumerate(spec.handlers):
         problems += _emissions(handler, f"spec.handlers[{index}]", permissions)

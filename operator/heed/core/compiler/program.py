@@ -24,6 +24,7 @@ from heed.core.compiler import validation
 from heed.core.compiler.authorization import check_permissions
 from heed.core.compiler.timers import CompiledTimer, bound_tick, compile_timers
 from heed.core.compiler.validation import Compiler
+from heed.core.compiler.workers import check_worker
 from heed.core.effects import AgentRef
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
@@ -235,7 +236,7 @@ def compile_agent(
     )
     timers = compile_timers(problems, spec)
     validation.check_names(compiler, spec)
-    validation.check_worker(compiler, spec)
+    problems += check_worker(spec)
     validation.check_rate_limit(compiler, spec)
     check_permissions(problems, agent, permissions)
     if problems:

@@ -256,15 +256,6 @@ def check_call(compiler: Compiler, handler: HandlerSpec, call: CallSpec, path: s
             )
 
 
-def check_worker(compiler: Compiler, spec: AgentSpec) -> None:
-    """Check that something runs the functions that handlers and tasks name."""
-    calls = [f"spec.handlers[{index}].call" for index, item in enumerate(spec.handlers) if item.call]
-    calls += [f"spec.tasks.{name}.function" for name, task in spec.tasks.items() if task.function]
-    if calls and spec.worker is None:
-        remedy = "add it, as `heed build` writes it"
-        compiler.add_problem("spec.worker", f"is missing, and {calls[0]} names a function", remedy)
-
-
 def check_hold(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:
     """Check that a handler may hold its events, and that one is there for those whose time is over."""
     if any(may_overlap(handler.type, type_) for type_ in names.UNHELD_TYPES):

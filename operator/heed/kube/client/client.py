@@ -31,8 +31,11 @@ JSON_CONTENT_TYPE = "application/json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 OBJECT_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+FIELD_MANAGER = "heed"
 HEED_API = f"/apis/{names.API_VERSION}"
 BATCH_API = "/apis/batch/v1"
+APPS_API = "/apis/apps/v1"
 CORE_API = "/api/v1"
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 DEFAULT_NAMESPACE = "default"
@@ -213,6 +216,14 @@ class KubeApi:
     async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
         """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""
         return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
+
+    async def apply(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
+        """Server-side apply, strict, as the manager FIELD_MANAGER; what others have set in its fields is overwritten.
+
+        `metadata.uid` is a precondition. Raises ApiError.
+        """
+        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        return await self._request("PATCH", path, query=query, body=body, content_type=APPLY_PATCH)
 
     async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
         """DELETE with background propagation; `uid` is a precondition. Raises ApiError."""

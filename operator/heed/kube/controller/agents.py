@@ -44,6 +44,8 @@ from heed.kube.status.rate_limit_monitor import RateLimitMonitor
 from heed.kube.status.ready import WantedConditions, is_true, read_stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
+from heed.kube.workers.access import OpenBroker, WorkerAccess
+from heed.kube.workers.deployments import Ping, WorkerDeployments, never_answered
 from heed.settings import GatewaySettings
 
 log = logging.getLogger("heed.fleet")
@@ -83,6 +85,8 @@ class AgentController:
         access: TaskCredentials | None = None,
         gateway: GatewaySettings | None = None,
         functions: FunctionTasks | None = None,
+        workers: WorkerAccess | None = None,
+        ping: Ping = never_answered,
     ) -> None:
         patience = patience or HealthThresholds()
         self._gateway = gateway or GatewaySettings()
@@ -111,6 +115,14 @@ class AgentController:
             watched=watched,
             holds_back=self.answers.is_taking,
             note_job=lambda agent, job, deleted: self._stuck.note_job(agent, job, deleted=deleted),
+        )
+        self._workers = WorkerDeployments(
+            api,
+            workers or OpenBroker(),
+            ping,
+            said=self._ready.schedule,
+            answers=self._go_over,
+            watched=watched,
         )
         self._rules = PolicyCache(api, watched)
         self._queue = ReconcileQueue(self._reconcile)
@@ -217,6 +229,7 @@ class AgentController:
         self._health.close()
         self._stuck.close()
         self._limits.close()
+        await self._workers.close()
         await self._ready.close()
         await self._rules.close()
         await self._events.close()
@@ -245,16 +258,27 @@ class AgentController:
         if name in self._wanted and self._wanted[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
         basis = self._review.compile_inputs(name, body, kept := self._kept(name, body))
-        choice = choose_generation(body, kept, basis.compiled, self._rules.watched)
+        missing = self._workers.explain_missing
+        choice = choose_generation(body, kept, basis.compiled, self._rules.watched, missing)
         if choice.program is None:
             await self._stop(name)
-        if choice.error is not None:  # first, since it holds what to go back to
+        if choice.newest is not None:
+            self._workers.want(body, choice.newest.manifest)
+        goes_back = choice.error is not None or choice.awaited is not None
+        if goes_back:  # first, since it holds what to go back to
             self._set_wanted(name, body, choice.word)
         if choice.program is not None:
             await self._run(name, choice.body, choice.program, basis)
-        if choice.error is None:
+        if not goes_back:
             self._set_wanted(name, body, choice.word)
         choice.log()
+
+    def _go_over(self, agent: AgentRef) -> None:
+        """Reconcile an Agent whose workers answer now, unless something newer of it is to be reconciled anyway."""
+        name = agent.namespace, agent.name
+        body = self._review.find_agent(name)
+        if body is not None and _agent(body) == agent and not self._queue.has_newer(name):
+            self._queue.put(name, body)
 
     def _kept(self, name: Name, body: Body) -> str | None:
         """The last valid spec to fall back to, if there is one."""
@@ -284,7 +308,7 @@ class AgentController:
         wanted_of, wanted = self._wanted.get((agent.namespace, agent.name), (None, None))
         if wanted is None or wanted_of != agent:
             return None
-        wanted = wanted.with_limited(self._limits.verdict(agent))
+        wanted = wanted.with_limited(self._limits.verdict(agent)).with_workers(self._workers.verdict(agent))
         return wanted.with_trouble(self._health.verdict(agent)).with_tasks(self._stuck.verdict(agent))
 
     def _ledger_of(self, namespace: str, name: str) -> tuple[AgentRef, Ledger] | None:
@@ -316,6 +340,7 @@ class AgentController:
             self._stuck.forget(agent)
             self._limits.forget(agent)
             self._events.forget(agent)
+            await self._workers.forget(agent)
             await self._ready.forget(agent)
 
     async def _stop(self, name: Name) -> None:

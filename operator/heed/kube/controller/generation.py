@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from heed.api.agent import Agent
 from heed.core.compiler.program import Program
 from heed.errors import INVALID, NOT_GRANTED, InvalidManifest, PolicyViolation
 from heed.kube.controller.last_valid_spec import is_suspended, restore_last_valid
@@ -17,6 +18,14 @@ from heed.kube.status.ready import WantedConditions
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
 STOPPED_MESSAGE: Final = "the Agent is stopped, and its events wait in the stream"
+
+WORKERS_AWAITED: Final = "WorkersAwaited"  # the reason of Ready during a roll-out to other code
+Missing = Callable[[Agent], str | None]
+
+
+def nothing_missing(agent: Agent) -> str | None:
+    """No workers are awaited."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,12 @@ class GenerationChoice:
     program: Program | None
     error: InvalidManifest | None = None
     unfit: InvalidManifest | None = None  # why it is not the last valid one either
+    awaited: Program | None = None  # the current generation, where its workers are awaited
+
+    @property
+    def newest(self) -> Program | None:
+        """The latest valid generation: the one whose workers are to be there."""
+        return self.awaited or self.program
 
     def log(self) -> None:
         """Log what runs, or what is wrong."""
@@ -36,6 +51,9 @@ class GenerationChoice:
             "agent": f"{metadata['namespace']}/{metadata['name']}",
             "generation": self.word.generation,
         }
+        if self.awaited is not None:
+            log.info("agent waits for workers", extra=extra)
+            return
         if self.error is None:
             log.info("agent subscribed", extra=extra)
             return
@@ -47,11 +65,16 @@ class GenerationChoice:
 
 
 def choose_generation(
-    body: Body, kept: str | None, compiled: Callable[[Body], Program], watched: str | None = None
+    body: Body,
+    kept: str | None,
+    compiled: Callable[[Body], Program],
+    watched: str | None = None,
+    missing: Missing = nothing_missing,
 ) -> GenerationChoice:
     """Choose for an Agent's object. `kept` is the last valid spec in its status.
 
-    `watched` is the only namespace that is known, if there is one.
+    `watched` is the only namespace that is known, if there is one. `missing` says why the workers of a generation's
+    code are awaited.
     """
     generation, suspended = body["metadata"]["generation"], is_suspended(body)
     try:
@@ -59,6 +82,9 @@ def choose_generation(
     except InvalidManifest as failure:
         error = failure
     else:
+        if kept is not None and (why := missing(program.manifest)) is not None:
+            if (choice := _await_workers(body, program, kept, compiled, why)) is not None:
+                return choice
         reason = "Suspended" if suspended else "Subscribed"
         word = WantedConditions(generation, "True", reason, _subscribed(program), suspended=suspended)
         return GenerationChoice(word, body, program)
@@ -82,6 +108,26 @@ def choose_generation(
     message = _hinted(message, unfit or error, watched)
     word = WantedConditions(generation, "False", error.reason, message, kept, suspended=suspended)
     return GenerationChoice(word, body, None, error, unfit)
+
+
+def _await_workers(
+    body: Body, program: Program, kept: str, compiled: Callable[[Body], Program], why: str
+) -> GenerationChoice | None:
+    """The last valid generation, while the workers of the current one's code come up; None where the code is the same.
+
+    One that may not run is no reason to wait either.
+    """
+    try:
+        before = restore_last_valid(body, kept)
+        old = compiled(before)
+    except InvalidManifest:
+        return None
+    if old.code == program.code:
+        return None
+    message = f"generation {before['metadata']['generation']} decides meanwhile: {why}"
+    generation, suspended = body["metadata"]["generation"], is_suspended(body)
+    word = WantedConditions(generation, "False", WORKERS_AWAITED, message, kept, suspended=suspended)
+    return GenerationChoice(word, before, old, awaited=program)
 
 
 def _hinted(message: str, error: InvalidManifest, watched: str | None) -> str:

@@ -43,6 +43,10 @@ class Recompiler:
         else:
             self._bodies[name] = body
 
+    def find_agent(self, name: Name) -> Body | None:
+        """An Agent's object as last seen."""
+        return self._bodies.get(name)
+
     def compile_inputs(self, name: Name, body: Body, kept: str | None = None) -> CompileInputs:
         """The compile inputs of an Agent now. `kept` is the last valid spec in its status."""
         basis = self._rules.compile_inputs(body, kept)

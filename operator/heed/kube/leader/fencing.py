@@ -56,6 +56,11 @@ class FencedKubeApi(KubeApi):
         self._check()
         return await super().merge(path, patch)
 
+    async def apply(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
+        """See KubeApi. Raises ApiError."""
+        self._check()
+        return await super().apply(path, body)
+
     async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
         """See KubeApi. Raises ApiError."""
         self._check()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from heed import names
-from heed.api.conditions import RATE_LIMITED, READY, SUSPENDED
+from heed.api.conditions import RATE_LIMITED, READY, SUSPENDED, WORKER_READY
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
@@ -57,6 +57,9 @@ class EventRecorder(Observer):
 
     def record_condition(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
         """Record a written condition. An Agent that is well from the start gets no Event."""
+        if now.get("type") == WORKER_READY:
+            self._record_workers(agent, before or {}, now)
+            return
         fine = "True" if now.get("type", READY) == READY else "False"
         was, well = before or {}, now["status"] == fine
         if well and was.get("status") in (None, fine):
@@ -65,6 +68,14 @@ class EventRecorder(Observer):
             meant = now.get("type") in (SUSPENDED, RATE_LIMITED)  # the spec asks for them
             type_: Literal["Normal", "Warning"] = "Normal" if well or meant else "Warning"
             self._enqueue(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
+
+    def _record_workers(self, agent: AgentRef, was: Condition, now: Condition) -> None:
+        """Record that workers are there, or why not; that they are made or run elsewhere is no news."""
+        if now["status"] == "Unknown" or now["reason"] == "Progressing":
+            return
+        if (was.get("status"), was.get("reason")) != (now["status"], now["reason"]):
+            type_: Literal["Normal", "Warning"] = "Normal" if now["status"] == "True" else "Warning"
+            self._enqueue(agent, type_, f"Workers{now['reason']}", "Reconcile", str(now.get("message", "")))
 
     def record_refusal(self, agent: AgentRef, reason: str, note: str) -> None:
         """Record that the API server refuses an Agent's status."""

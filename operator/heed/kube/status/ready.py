@@ -24,6 +24,13 @@ from heed.errors import INVALID, NOT_GRANTED, POLICY_VIOLATION
 from heed.kube.client.client import resource_version
 from heed.kube.status.loop_health import Undecided, Verdict
 from heed.kube.status.reasons import Trouble
+from heed.kube.status.worker_condition import (
+    WorkerState,
+    WorkerVerdict,
+    is_said,
+    read_worker_state,
+    with_workers,
+)
 
 Body = Mapping[str, Any]
 Address = Mapping[str, str] | None  # an AgentAddress as JSON
@@ -43,7 +50,8 @@ class WantedConditions:
     """The wanted conditions of a generation. Not `settled`: a Ready that is False because of the loop stays.
 
     `tasks` is what there is to say of tasks that do not get to run, `suspended` whether no events are read,
-    `address` where the gateway takes events for the Agent, `limited` whether the rate limit holds events back.
+    `address` where the gateway takes events for the Agent, `limited` whether the rate limit holds events back,
+    `workers` what there is to say of the workers.
     """
 
     generation: int
@@ -56,6 +64,11 @@ class WantedConditions:
     suspended: bool = False
     address: Address = None
     limited: bool = False
+    workers: WorkerVerdict = None
+
+    def with_workers(self, workers: WorkerVerdict) -> "WantedConditions":
+        """With what there is to say of the workers."""
+        return self if self.workers == workers else replace(self, workers=workers)
 
     def with_limited(self, limited: bool) -> "WantedConditions":
         """With whether the rate limit holds events back."""
@@ -90,12 +103,13 @@ class KnownStatus:
     suspended: bool = False
     address: Address = None
     limited: bool = False
+    workers: WorkerState | None = None
 
     def has(self, wanted: WantedConditions) -> bool:
         """Whether the wanted conditions are there. A new message of Ready alone counts only for a rejected manifest."""
         if not isinstance(wanted.tasks, Undecided) and self.tasks != _short(wanted.tasks):
             return False
-        if self.address != wanted.address:
+        if self.address != wanted.address or not is_said(self.workers, wanted.workers):
             return False
         if (self.suspended, self.limited) != (wanted.suspended, wanted.limited):
             return False
@@ -122,6 +136,7 @@ def read_status(body: Body) -> KnownStatus:
         is_true(body, SUSPENDED),
         status.get("address"),
         is_true(body, RATE_LIMITED),
+        read_worker_state(body),
     )
 
 
@@ -159,9 +174,10 @@ def status_patch(body: Body, wanted: WantedConditions, at: str) -> dict[str, Any
     condition = new_condition(
         READY, wanted.status, wanted.reason, wanted.message, at=at, generation=wanted.generation
     )
+    said = with_workers(set_condition(conditions, condition), wanted.workers, at, wanted.generation)
     new: dict[str, Any] = {
         "observedGeneration": wanted.generation,
-        "conditions": _with_pauses(_with_tasks(set_condition(conditions, condition), wanted, at), wanted, at),
+        "conditions": _with_pauses(_with_tasks(said, wanted, at), wanted, at),
         "lastValidSpec": wanted.last_valid_spec,
     }
     if wanted.address is not None or "address" in old:

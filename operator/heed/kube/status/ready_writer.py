@@ -12,7 +12,14 @@ from typing import Any, Final
 
 from kubernetes.aio.utils import retry
 
-from heed.api.conditions import RATE_LIMITED, READY, SUSPENDED, TASKS_STUCK, find_condition
+from heed.api.conditions import (
+    RATE_LIMITED,
+    READY,
+    SUSPENDED,
+    TASKS_STUCK,
+    WORKER_READY,
+    find_condition,
+)
 from heed.core.effects import AgentRef
 from heed.kube.client.client import ApiError, KubeApi, agent_path
 from heed.kube.status.condition_writer import ConditionWriter
@@ -158,7 +165,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         self._learn(agent, made)
         self._written[agent] = loop_time()
         before = (body.get("status") or {}).get("conditions") or []
-        for type_ in (READY, TASKS_STUCK, SUSPENDED, RATE_LIMITED):
+        for type_ in (READY, WORKER_READY, TASKS_STUCK, SUSPENDED, RATE_LIMITED):
             if (new := find_condition(status["conditions"], type_)) is not None:
                 self._condition_written(agent, find_condition(before, type_), new)
         return True

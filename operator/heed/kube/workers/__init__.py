@@ -1,0 +1,1 @@
+"""Workers as Deployments: their manifests, credentials and state, and what keeps them."""
