@@ -76,6 +76,7 @@ DUE_TIMERS_CHANGED: Final = "dev.heed.due.timers"  # the timers are to be schedu
 
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
 TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"
+WORKER_INBOX_PREFIX: Final = "_INBOX.heed-worker"
 
 LABEL_AGENT: Final = "heed.dev/agent"
 LABEL_TASK: Final = "heed.dev/task"
@@ -154,6 +155,11 @@ def task_of_subject(subject: str) -> str | None:
 def task_inbox(namespace: str, agent: str, task: str) -> str:
     """The inbox prefix (reply subjects) of a task's own connection."""
     return f"{TASK_INBOX_PREFIX}.{namespace}.{agent}.{task}"
+
+
+def worker_inbox(namespace: str, agent: str) -> str:
+    """The inbox prefix (reply subjects) of the connections of an Agent's workers."""
+    return f"{WORKER_INBOX_PREFIX}.{namespace}.{agent}"
 
 
 def decide_subject(namespace: str, agent: str, digest: str) -> str:

@@ -21,6 +21,7 @@ _AT_LEAST_ONE = frozenset(
         "decision_memory",
         "decision_cpu",
         "credentials_lifetime",
+        "worker_credentials_lifetime",
         "replicas",
         "max_connections",
         "body_memory",
@@ -87,9 +88,12 @@ class Settings:
     nats_key: str | None = None  # path of its key
     nats_signing_key: str | None = None  # path of the seed that signs the credentials of Jobs
     nats_account: str | None = None  # public key of the account that it is a signing key of
+    nats_worker_signing_key: str | None = None  # path of the seed that signs the credentials of workers
+    nats_worker_account: str | None = None  # public key of the account that it is a signing key of
     nats_keys_secret: str | None = None  # beside the lease: keys that Heed makes itself, instead
     task_nats_url: str | None = None  # of the broker as Jobs see it; else nats_url
     credentials_lifetime: int = 24 * 3600  # seconds, of Jobs without a timeout
+    worker_credentials_lifetime: int = 30 * 24 * 3600  # seconds, of an Agent's workers
     namespace: str | None = None  # watch one namespace only
     lease: str | None = "heed-operator"  # that replicas compete for; none: one operator, without a standby
     lease_namespace: str | None = None  # the pod's own; outside a cluster `namespace`, or default

@@ -85,6 +85,7 @@ def test_there_are_as_many_files_as_are_named(keys: Keys) -> None:
         "account.seed",
         "account.pub",
         "streams.seed",
+        "workers.seed",
         "operator.creds",
         "publisher.creds",
         "admin.creds",
@@ -93,11 +94,11 @@ def test_there_are_as_many_files_as_are_named(keys: Keys) -> None:
     )
 
 
-def test_an_operator_vouches_for_three_accounts(keys: Keys) -> None:
+def test_an_operator_vouches_for_its_accounts(keys: Keys) -> None:
     root = keys.operator
     assert (root["name"], root["iss"], root["sub"][0]) == ("heed", root["sub"], "O")
     assert root["nats"] == {"type": "operator", "version": 2, "system_account": keys.system}
-    assert list(keys.by_name) == ["SYS", "HEED", "HEED_CLIENTS"]
+    assert list(keys.by_name) == ["SYS", "HEED", "HEED_CLIENTS", "HEED_WORKERS"]
     for subject, account in keys.accounts.items():
         assert (account["sub"], account["iss"], subject[0]) == (subject, root["sub"], "A")
         assert (account["nats"]["type"], account["nats"]["version"]) == ("account", 2)
@@ -110,23 +111,60 @@ def test_only_the_account_of_the_streams_may_have_some(keys: Keys) -> None:
     assert keys.by_name["HEED_CLIENTS"]["nats"]["limits"] == ANY_NUMBER
 
 
-def test_clients_may_ask_to_store_messages_and_nothing_else_passes(keys: Keys) -> None:
-    streams, clients = keys.by_name["HEED"], keys.by_name["HEED_CLIENTS"]
+def _passed(keys: Keys, account: str, kind: str) -> list[tuple[str, str | None]]:
+    """What an account exports or imports: subjects, with the account that they are imported of."""
+    by_key = {found["sub"]: name for name, found in keys.by_name.items()}
+    items = keys.by_name[account]["nats"].get(kind, [])
+    assert all(item["type"] == "service" for item in items)
+    return [(item["subject"], by_key.get(item.get("account"))) for item in items]
 
-    assert streams["nats"]["exports"] == [
-        {"name": "heed", "subject": "heed.>", "type": "service", "token_req": True}
+
+def test_clients_may_ask_to_store_messages_and_nothing_else_passes(keys: Keys) -> None:
+    assert _passed(keys, "HEED_CLIENTS", "imports") == [("heed.>", "HEED")]
+    assert _passed(keys, "HEED_CLIENTS", "exports") == []
+
+
+def test_workers_may_tell_of_tasks_and_take_work_and_nothing_else_passes(keys: Keys) -> None:
+    assert _passed(keys, "HEED_WORKERS", "imports") == [
+        ("heed.tasks.*.*.*.dev.heed.task.done", "HEED"),
+        ("heed.tasks.*.*.*.dev.heed.task.progress", "HEED"),
+        ("$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.*", "HEED"),
+        ("$JS.ACK.HEED_WORK.>", "HEED"),
     ]
-    [imported] = clients["nats"]["imports"]
-    activation = claims(imported.pop("token"))
-    assert imported == {"name": "heed", "subject": "heed.>", "account": streams["sub"], "type": "service"}
-    assert (activation["iss"], activation["sub"], activation["name"]) == (
-        streams["sub"],
-        clients["sub"],
-        "heed",
-    )
-    assert activation["nats"] == {"type": "activation", "version": 2, "subject": "heed.>", "kind": "service"}
-    assert "imports" not in streams["nats"]
-    assert "exports" not in clients["nats"]
+    assert _passed(keys, "HEED_WORKERS", "exports") == [("heed-decide.>", None), ("heed-stop.>", None)]
+
+
+def test_heed_may_ask_and_stop_workers_and_offers_what_others_use(keys: Keys) -> None:
+    assert _passed(keys, "HEED", "imports") == [
+        ("heed-decide.>", "HEED_WORKERS"),
+        ("heed-stop.>", "HEED_WORKERS"),
+    ]
+    assert _passed(keys, "HEED", "exports") == [
+        ("heed.>", None),
+        ("$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.*", None),
+        ("$JS.ACK.HEED_WORK.>", None),
+    ]
+
+
+def test_only_who_was_let_in_may_use_what_an_account_offers(keys: Keys) -> None:
+    for account in keys.by_name.values():
+        assert all(item["token_req"] is True for item in account["nats"].get("exports", []))
+        for item in account["nats"].get("imports", []):
+            activation = claims(item["token"])
+            assert (activation["iss"], activation["sub"]) == (item["account"], account["sub"])
+            assert activation["nats"] == {
+                "type": "activation",
+                "version": 2,
+                "subject": item["subject"],
+                "kind": "service",
+            }
+
+
+def test_a_request_for_work_may_be_answered_more_than_once(keys: Keys) -> None:
+    exports = [item for account in keys.by_name.values() for item in account["nats"].get("exports", [])]
+    assert {item["subject"]: item["response_type"] for item in exports if "response_type" in item} == {
+        "$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.*": "Stream"
+    }
 
 
 def test_seeds_are_those_of_the_accounts(keys: Keys) -> None:
@@ -134,6 +172,9 @@ def test_seeds_are_those_of_the_accounts(keys: Keys) -> None:
     assert clients.endswith("\n") and streams.endswith("\n")
     assert NatsKey.of_seed(clients).public == keys.files["account.pub"] == keys.by_name["HEED_CLIENTS"]["sub"]
     assert NatsKey.of_seed(streams).public == keys.by_name["HEED"]["sub"]
+    workers = keys.files["workers.seed"]
+    assert workers.endswith("\n")
+    assert NatsKey.of_seed(workers).public == keys.by_name["HEED_WORKERS"]["sub"]
 
 
 @pytest.mark.parametrize(
@@ -159,13 +200,20 @@ def test_heed_itself_may_do_what_it_does_and_no_more(keys: Keys) -> None:
             "heed.events.>",
             "heed.inbox.>",
             "heed-dead.>",
+            "heed-decide.>",
+            "heed-stop.>",
+            "heed-work.>",
+            "$JS.API.STREAM.CREATE.HEED_WORK",
+            "$JS.API.STREAM.MSG.GET.HEED_WORK",
+            "$JS.API.STREAM.PURGE.HEED_WORK",
+            "$JS.API.CONSUMER.DURABLE.CREATE.HEED_WORK.*",
             "$JS.API.STREAM.CREATE.HEED",
             "$JS.API.STREAM.CREATE.HEED_DEAD",
             *(subject.format(stream) for stream in ("HEED", "HEED_DEAD") for subject in API),
         ]
     )
     assert "deny" not in nats["pub"]
-    assert nats["sub"] == {"allow": ["_INBOX.heed.>"]}
+    assert nats["sub"] == {"allow": ["_INBOX.heed.>", "heed.tasks.*.*.*.dev.heed.task.done"]}
 
 
 def test_an_administrator_may_do_everything(keys: Keys) -> None:
@@ -198,7 +246,7 @@ def test_keys_of_an_earlier_release_get_what_they_lack_from_their_own_account(ke
     assert accounts.add_later_files(keys.files, NOW) == {}
 
     later = {"gateway.creds": "HEED_CLIENTS", "subscriptions.creds": "HEED"}
-    assert later.keys() == accounts.LATER_FILES
+    assert later.keys() == accounts.ADDED_FILES == accounts.LATER_FILES - {"workers.seed"}
     for file, account in later.items():
         earlier = {name: text for name, text in keys.files.items() if name != file}
         added = accounts.add_later_files(earlier, NOW)

@@ -86,7 +86,8 @@ async def test_keys_of_an_earlier_release_get_what_they_lack_and_stay_otherwise(
     assert {name: text for name, text in found.items() if name not in accounts.LATER_FILES} == earlier
     assert server.at(SECRET)["data"] == encoded(**found)
     assert [method for method, _ in server.asked] == ["GET", "PATCH", "GET"]
-    assert server.bodies[0]["data"].keys() == accounts.LATER_FILES
+    assert server.bodies[0]["data"].keys() == accounts.ADDED_FILES
+    assert accounts.WORKERS_SEED not in found  # an account cannot be added
     assert server.bodies[0]["metadata"] == {"resourceVersion": "1"}
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from heed import names
 from heed.bus.auth import accounts
 from heed.bus.auth.jwt import SubjectPermissions, UserSigner
+from heed.bus.auth.signing_key import read_signing_key
 from heed.bus.client.addresses import public_url
 from heed.core.effects import TaskWork
-from heed.errors import InvalidSettings
 from heed.settings import DEFAULT_NATS_URL, Settings
 from heed.util.clock import unix_time
 
@@ -66,14 +66,5 @@ def _signer(settings: Settings, keys: Mapping[str, str] | None) -> UserSigner | 
         return UserSigner.of(keys[accounts.ACCOUNT_SEED], keys[accounts.ACCOUNT_PUBLIC])
     if settings.nats_signing_key is None:
         return None
-    path = Path(settings.nats_signing_key)
-    try:
-        seed = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(
-            f"HEED_NATS_SIGNING_KEY={path}: {type(error).__name__}; give a file with a seed"
-        ) from None
-    try:
-        return UserSigner.of(seed, (settings.nats_account or "").strip() or None)
-    except InvalidSettings as error:
-        raise InvalidSettings(f"HEED_NATS_SIGNING_KEY={path}, HEED_NATS_ACCOUNT: {error}") from None
+    variables = ("HEED_NATS_SIGNING_KEY", "HEED_NATS_ACCOUNT")
+    return read_signing_key(Path(settings.nats_signing_key), settings.nats_account, variables)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from heed import names
 from heed.bus.client.connection import connect
 from heed.errors import InvalidManifest
 from heed.sdk.agent import Agent
@@ -55,7 +56,8 @@ async def run_worker(agent: Agent, namespace: str, settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    connection = await connect(settings, f"heed worker {namespace}/{agent.name}")
+    inbox = names.worker_inbox(namespace, agent.name)
+    connection = await connect(settings, f"heed worker {namespace}/{agent.name}", inbox_prefix=inbox)
     try:
         await Worker(agent, connection, namespace).run(stopping)
     finally:

@@ -67,15 +67,14 @@ class FunctionWorker:
             try:
                 await self._take()
             except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
-                if not isinstance(error, nats.js.errors.NotFoundError):
+                if not isinstance(error, nats.js.errors.ServiceUnavailableError):
                     log.warning("no work queue", extra={"error": repr(error)})
                 await asyncio.sleep(RETRY_S)
 
     async def _take(self) -> None:
-        """Take items as long as the connection lasts. Raises NotFoundError where nothing was queued yet."""
+        """Take items as long as the connection lasts. Raises ServiceUnavailableError where nothing was queued yet."""
         client, name = self._connection.client, names.work_consumer(self._namespace, self._agent.name)
         stream = client.jetstream()
-        await stream.consumer_info(names.WORK_STREAM, name)
         queue = await stream.pull_subscribe_bind(name, stream=names.WORK_STREAM)
         stopped = await client.subscribe(
             names.stop_subject(self._namespace, self._agent.name, "*"), cb=self._stop

@@ -1,14 +1,16 @@
 """The broker's accounts, and the users that an installation begins with: all that nats-server needs for JWT mode.
 
-There are two accounts. The streams live in one, where only Heed and those who run it have users. Publishers and Jobs
-have theirs in the other one, which may ask the first one to store messages (a service import), and nothing else.
+There are three accounts. The streams live in one, where only Heed and those who run it have users. Publishers and Jobs
+have theirs in the second one, which may ask the first one to store messages (a service import), and nothing else.
+Workers have theirs in the third one: they answer the first one's requests, take work items, and tell of tasks.
 
 That is not for tidiness. The server confirms each stored message with a message of its own, which the permissions of
 the publisher do not bound, and which in the streams' own account could be stored, too. From the other account
 confirmations come back to that account, where no stream listens, and are not handed on by the import a second time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from heed import names
@@ -18,6 +20,7 @@ AUTH_CONF: Final = "auth.conf"
 ACCOUNT_SEED: Final = "account.seed"
 ACCOUNT_PUBLIC: Final = "account.pub"
 STREAMS_SEED: Final = "streams.seed"
+WORKERS_SEED: Final = "workers.seed"
 OPERATOR_CREDS: Final = "operator.creds"
 PUBLISHER_CREDS: Final = "publisher.creds"
 ADMIN_CREDS: Final = "admin.creds"
@@ -28,15 +31,16 @@ KEY_FILES: Final = (
     ACCOUNT_SEED,
     ACCOUNT_PUBLIC,
     STREAMS_SEED,
+    WORKERS_SEED,
     OPERATOR_CREDS,
     PUBLISHER_CREDS,
     ADMIN_CREDS,
     GATEWAY_CREDS,
     SUBSCRIPTIONS_CREDS,
 )
-LATER_FILES: Final = frozenset(
-    (GATEWAY_CREDS, SUBSCRIPTIONS_CREDS)
-)  # which keys made by an earlier release lack; see `add_later_files`
+ADDED_FILES: Final = frozenset((GATEWAY_CREDS, SUBSCRIPTIONS_CREDS))  # see `add_later_files`
+# Which keys made by an earlier release lack. An account cannot be added: who could sign it was discarded.
+LATER_FILES: Final = ADDED_FILES | {WORKERS_SEED}
 
 _STREAMS: Final = (names.STREAM, names.DEAD_STREAM)
 _READING: Final = (
@@ -67,16 +71,27 @@ _JETSTREAM: Final = {
     "max_bytes_required": False,
 }
 
+_WORK: Final = (  # what passes between the operator and workers
+    "heed-decide.>",
+    "heed-stop.>",
+    names.WORK_STREAM_SUBJECTS[0],
+    f"$JS.API.STREAM.CREATE.{names.WORK_STREAM}",
+    f"$JS.API.STREAM.MSG.GET.{names.WORK_STREAM}",
+    f"$JS.API.STREAM.PURGE.{names.WORK_STREAM}",
+    f"$JS.API.CONSUMER.DURABLE.CREATE.{names.WORK_STREAM}.*",
+)
+
 # What `heed operator` does, and no more. The streams are made, never changed or deleted.
 OPERATOR_PERMISSIONS: Final = SubjectPermissions(
     publish=(
         "heed.events.>",
         "heed.inbox.>",
         f"{names.DEAD_STREAM_SUBJECTS[0]}",
+        *_WORK,
         *(f"$JS.API.STREAM.CREATE.{stream}" for stream in _STREAMS),
         *("$JS.API." + item.format(stream) for stream in _STREAMS for item in _READING),
     ),
-    subscribe=(f"{names.INBOX_PREFIX}.>",),
+    subscribe=(f"{names.INBOX_PREFIX}.>", names.task_subject("*", "*", "*", names.TASK_DONE)),
 )
 # Everything in the streams' account: for people, never for programs.
 ADMIN_PERMISSIONS: Final = SubjectPermissions(publish=(">",), subscribe=(">",))
@@ -145,10 +160,15 @@ def make_broker_keys(now: int) -> Mapping[str, str]:
     """
     root, system = NatsKey.new("operator"), NatsKey.new("account")
     streams, clients = NatsKey.new("account"), NatsKey.new("account")
+    workers = NatsKey.new("account")
+    passed = passed_subjects(streams, clients, workers)
     jwts = {
         system.public: _account(root, system, "SYS", {}, now),
-        streams.public: _account(root, streams, "HEED", _exporting(), now),
-        clients.public: _account(root, clients, "HEED_CLIENTS", _importing(streams, clients, now), now),
+        streams.public: _account(
+            root, streams, "HEED", _claims(passed, streams, now, limits=_JETSTREAM), now
+        ),
+        clients.public: _account(root, clients, "HEED_CLIENTS", _claims(passed, clients, now), now),
+        workers.public: _account(root, workers, "HEED_WORKERS", _claims(passed, workers, now), now),
     }
     heed, tenants = UserSigner(streams), UserSigner(clients)
     return {
@@ -156,6 +176,7 @@ def make_broker_keys(now: int) -> Mapping[str, str]:
         ACCOUNT_SEED: clients.seed + "\n",
         ACCOUNT_PUBLIC: clients.public,
         STREAMS_SEED: streams.seed + "\n",
+        WORKERS_SEED: workers.seed + "\n",
         OPERATOR_CREDS: heed.credentials("heed-operator", OPERATOR_PERMISSIONS, now=now, lifetime=None),
         ADMIN_CREDS: heed.credentials("heed-admin", ADMIN_PERMISSIONS, now=now, lifetime=None),
         PUBLISHER_CREDS: tenants.credentials("publisher", publisher_permissions(), now=now, lifetime=None),
@@ -165,7 +186,7 @@ def make_broker_keys(now: int) -> Mapping[str, str]:
 
 
 def add_later_files(keys: Mapping[str, str], now: int) -> Mapping[str, str]:
-    """What keys of an earlier release lack (LATER_FILES), made with their own account seeds; empty for others."""
+    """What keys of an earlier release lack (ADDED_FILES), made with their own account seeds; empty for others."""
     made = {
         GATEWAY_CREDS: (ACCOUNT_SEED, _gateway_credentials),
         SUBSCRIPTIONS_CREDS: (STREAMS_SEED, _subscriptions_credentials),
@@ -195,25 +216,59 @@ def _account(root: NatsKey, account: NatsKey, name: str, more: Mapping[str, Any]
     return encode_token(root, account.public, name, nats, now=now)
 
 
-def _exporting() -> dict[str, Any]:
-    subject = names.STREAM_SUBJECTS[0]
+@dataclass(frozen=True, slots=True)
+class PassedSubject:
+    """A service of one account (`of`) that another one (`to`) may use: requests go there, replies come back."""
+
+    name: str
+    subject: str
+    of: NatsKey
+    to: NatsKey
+    streamed: bool = False  # a request may have several replies
+    part: bool = False  # of what is offered already: offers may not overlap
+
+
+def passed_subjects(streams: NatsKey, clients: NatsKey, workers: NatsKey) -> tuple[PassedSubject, ...]:
+    """All that passes between the accounts."""
+    work = names.WORK_STREAM
+    done, progress = (
+        names.task_subject("*", "*", "*", type_) for type_ in (names.TASK_DONE, names.TASK_PROGRESS)
+    )
+    return (
+        PassedSubject("heed", names.STREAM_SUBJECTS[0], streams, clients),
+        PassedSubject("task ends", done, streams, workers, part=True),
+        PassedSubject("task progress", progress, streams, workers, part=True),
+        PassedSubject("work", f"$JS.API.CONSUMER.MSG.NEXT.{work}.*", streams, workers, streamed=True),
+        PassedSubject("work done", f"$JS.ACK.{work}.>", streams, workers),
+        PassedSubject("decisions", "heed-decide.>", workers, streams),
+        PassedSubject("cancellations", "heed-stop.>", workers, streams),
+    )
+
+
+def _claims(
+    passed: Iterable[PassedSubject], account: NatsKey, now: int, limits: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What an account offers to others and uses of them."""
+    exports = [_export(item) for item in passed if item.of is account and not item.part]
+    imports = [_import(item, now) for item in passed if item.to is account]
+    found = {"limits": limits or {}, "exports": exports, "imports": imports}
+    return {name: value for name, value in found.items() if value}
+
+
+def _export(item: PassedSubject) -> dict[str, Any]:
+    export = {"name": item.name, "subject": item.subject, "type": "service", "token_req": True}
+    return {**export, "response_type": "Stream"} if item.streamed else export
+
+
+def _import(item: PassedSubject, now: int) -> dict[str, Any]:
+    activation = {"type": "activation", "version": CLAIMS_VERSION, "subject": item.subject, "kind": "service"}
     return {
-        "limits": _JETSTREAM,
-        "exports": [{"name": "heed", "subject": subject, "type": "service", "token_req": True}],
-    }
-
-
-def _importing(streams: NatsKey, clients: NatsKey, now: int) -> dict[str, Any]:
-    subject = names.STREAM_SUBJECTS[0]
-    activation = {"type": "activation", "version": CLAIMS_VERSION, "subject": subject, "kind": "service"}
-    imported = {
-        "name": "heed",
-        "subject": subject,
-        "account": streams.public,
-        "token": encode_token(streams, clients.public, "heed", activation, now=now),
+        "name": item.name,
+        "subject": item.subject,
+        "account": item.of.public,
+        "token": encode_token(item.of, item.to.public, item.name, activation, now=now),
         "type": "service",
     }
-    return {"imports": [imported]}
 
 
 def _configuration(operator: str, system: str, jwts: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ _PREFIXES: Final = {
 _HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}
 _JWT = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
 _SEED = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
+_SECOND_NS: Final = 1_000_000_000
 CLAIMS_VERSION: Final = 2  # of the claims
 
 
@@ -82,6 +83,10 @@ class SubjectPermissions:
     deny: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
     subscriptions: int = -1  # how many at the same time; -1 is any number
+    replies: int = (
+        0  # how many times a message may be answered on its reply subject, which needs no `publish` then
+    )
+    reply_lifetime: int = 0  # seconds after its arrival in which it may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,13 @@ def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
     publish: dict[str, Any] = {"allow": list(grants.publish)} if grants.publish else {"deny": [">"]}
     if grants.publish and grants.deny:
         publish["deny"] = list(grants.deny)
-    return {"pub": publish, "sub": {"allow": list(grants.subscribe)} if grants.subscribe else {"deny": [">"]}}
+    claims = {
+        "pub": publish,
+        "sub": {"allow": list(grants.subscribe)} if grants.subscribe else {"deny": [">"]},
+    }
+    if grants.replies:
+        claims["resp"] = {"max": grants.replies, "ttl": grants.reply_lifetime * _SECOND_NS}
+    return claims
 
 
 def encode_token(

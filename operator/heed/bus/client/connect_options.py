@@ -21,12 +21,14 @@ PING_INTERVAL_S: Final = 20
 LIBRARY_BUFFER_BYTES: Final = 256 * 1024 * 1024
 
 
-def build_options(settings: Settings, name: str, credentials: str | None = None) -> dict[str, Any]:
+def build_options(
+    settings: Settings, name: str, credentials: str | None = None, inbox_prefix: str = names.INBOX_PREFIX
+) -> dict[str, Any]:
     """The client library's options. `credentials` is the content of a .creds file. Raises InvalidSettings."""
     chosen: dict[str, Any] = {
         "servers": [address.url for address in parse_addresses(settings.nats_url)],
         "name": name,
-        "inbox_prefix": names.INBOX_PREFIX,
+        "inbox_prefix": inbox_prefix,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 1,
         "reconnect_to_server_handler": _next_server,

@@ -18,6 +18,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from heed import names
 from heed.bus.client.addresses import public_url
 from heed.bus.client.connect_options import api_prefix, build_options
 from heed.bus.client.flow_control import CreditPool
@@ -56,13 +57,19 @@ class NoAnswer(BusUnavailable):
 
 
 async def connect(
-    settings: Settings, name: str, attempts: int | None = None, *, credentials: str | None = None
+    settings: Settings,
+    name: str,
+    attempts: int | None = None,
+    *,
+    credentials: str | None = None,
+    inbox_prefix: str = names.INBOX_PREFIX,
 ) -> "Connection":
     """Connect, retrying for ever, or up to `attempts` times. Raises BusUnavailable after those, InvalidSettings.
 
-    `credentials` is the content of a .creds file, instead of the one that the settings name.
+    `credentials` is the content of a .creds file, instead of the one that the settings name. Replies come to subjects
+    under `inbox_prefix`.
     """
-    connection = Connection(settings, name, credentials)
+    connection = Connection(settings, name, credentials, inbox_prefix)
     await connection.dial(attempts)
     return connection
 
@@ -75,13 +82,19 @@ class Connection:
     what all readers together may ask for.
     """
 
-    def __init__(self, settings: Settings, name: str, credentials: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        credentials: str | None = None,
+        inbox_prefix: str = names.INBOX_PREFIX,
+    ) -> None:
         self.url = public_url(settings.nats_url)
         self.name = name
         self.epoch = 0
         self.errors: Counter[str] = Counter()
         self.credits = CreditPool(settings.read_ahead)
-        self._options = build_options(settings, name, credentials)
+        self._options = build_options(settings, name, credentials, inbox_prefix)
         self._api_prefix = api_prefix(settings.nats_domain)
         self._client = Client()
         self._watchers: set[Callable[[], None]] = set()
