@@ -18,9 +18,11 @@ from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import list_owed_effects, load_ledger
 from heed.settings import Settings
 from tests.faults.agents import CLOCK_NAME, NAMESPACES, SPECS
+from tests.faults.answer_judging import read_runs
 from tests.faults.bureau import verdict
 from tests.faults.calendar import list_late
 from tests.faults.controllers import WIDGETS
+from tests.faults.crew import Crew
 from tests.faults.figures import count
 from tests.faults.incarnation import Findings, incarnation
 from tests.faults.judging import World, judge, list_emitted
@@ -91,7 +93,8 @@ async def _late_clocks(_: Connection, there: Objects) -> Findings:
 async def _restless(connection: Connection, there: Objects) -> Findings:
     """Events to be decided, effects owed, tasks pending, answers without a verdict, Widgets to be deleted."""
     agents = there.agents
-    missing = [] if len(agents) == len(SPECS) else [f"there are {len(agents)} Agents of {len(SPECS)}"]
+    expected = len(SPECS) + 1  # the scribe
+    missing = [] if len(agents) == expected else [f"there are {len(agents)} Agents of {expected}"]
     unjudged = [
         f"the answer {answer['metadata']['name']} has no verdict"
         for answer in there.answers
@@ -106,7 +109,7 @@ async def _restless(connection: Connection, there: Objects) -> Findings:
     return missing + unjudged + passing + stirring
 
 
-async def judged(parts: Parts, there: Objects, person: Person) -> tuple[Findings, dict[str, int]]:
+async def judged(parts: Parts, there: Objects, person: Person, crew: Crew) -> tuple[Findings, dict[str, int]]:
     """What is not as it has to be, and figures of what there is."""
     bodies = [(body, True) for body in there.agents] + [(body, False) for body in parts.witness.gone]
     async with connected(parts.nats.url) as connection:
@@ -120,6 +123,7 @@ async def judged(parts: Parts, there: Objects, person: Person) -> tuple[Findings
             parts.witness.widgets_made,
             there.widgets,
             parts.witness.commits,
+            read_runs(crew.runs),
         )
         messages = (await connection.api(f"STREAM.INFO.{names.STREAM}"))["state"]["messages"]
     return judge(found), {"messages in the stream": messages, **count(found)}

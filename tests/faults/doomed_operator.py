@@ -17,9 +17,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from heed.bus import code_workers, work_queue
 from heed.bus.client import connection, streams
 from heed.bus.jetstream import JetStreamBus
 from heed.core.ledger.ledger import list_owed_effects
@@ -39,6 +40,8 @@ RECOVERING = "recovering"
 POINTS = (*STARTING, RECOVERING, *(f"{when} {call}" for call in CALLS for when in ("before", "after")))
 
 SWEEP_EVERY = 10.0  # seconds, where the product takes minutes: a storm is over before they are
+ANSWER_TIMEOUT_S = 3.0  # where the product waits for half a minute, as for the silence of who has work
+ACK_WAIT_S = 4
 
 Call = Callable[..., Awaitable[Any]]
 _caller: contextvars.ContextVar[asyncio.Task[Any] | None] = contextvars.ContextVar("caller", default=None)
@@ -47,19 +50,21 @@ _caller: contextvars.ContextVar[asyncio.Task[Any] | None] = contextvars.ContextV
 class Doors:
     """Counts what is passed, and kills at the point it was told of: at the n-th passing from so many seconds on."""
 
-    def __init__(self, point: str, times: int, after: float, passed: int | None) -> None:
-        if point and point not in POINTS:
-            raise SystemExit(f"HEED_DIE: no point {point!r}; there are: {', '.join(POINTS)}")
+    def __init__(
+        self, point: str, times: int, after: float, passed: int | None, points: Sequence[str] = POINTS
+    ) -> None:
+        if point and point not in points:
+            raise SystemExit(f"HEED_DIE: no point {point!r}; there are: {', '.join(points)}")
         self._point, self._left, self._passed = point, times, passed
         self._armed_at = time.monotonic() + after
 
     @classmethod
-    def from_environment(cls) -> Doors:
+    def from_environment(cls, points: Sequence[str] = POINTS) -> Doors:
         """As HEED_DIE and HEED_PASSED say."""
         point, times, after = (os.environ.get("HEED_DIE") or ":1:0").split(":")
         path = os.environ.get("HEED_PASSED")
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        return cls(point, int(times), float(after), os.open(path, flags) if path else None)
+        return cls(point, int(times), float(after), os.open(path, flags) if path else None, points)
 
     def at(self, point: str) -> None:
         """Pass a point, or die there."""
@@ -140,8 +145,18 @@ def build(doors: Doors) -> None:
         doors.at("agent seen")
 
     AgentController.observe = observed  # type: ignore[method-assign]
+    shorten_waits()
+
+
+def shorten_waits() -> None:
+    """Wait for less time than in production, where a storm would be over before the wait is."""
     assert manager.SWEEP_INTERVAL_S > SWEEP_EVERY
     manager.SWEEP_INTERVAL_S = SWEEP_EVERY
+    assert work_queue.ACK_WAIT_S > ACK_WAIT_S
+    work_queue.ACK_WAIT_S = ACK_WAIT_S  # type: ignore[misc]
+    assert code_workers.ANSWER_TIMEOUT_S > ANSWER_TIMEOUT_S
+    ask = functools.partial(code_workers.NatsCodeWorkers, timeout=ANSWER_TIMEOUT_S)
+    manager.NatsCodeWorkers = ask  # type: ignore[assignment,attr-defined]
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ def count(world: World) -> dict[str, int]:
         "events held": len({_place(item) for item in decisions if item.outcome == "held"}),
         **_tasks(decisions),
         **_ticks(world),
+        **_functions(world),
         "answers to approvals": len(world.answers),
         **_below(Counter(verdict(answer)[1] for answer in world.answers)),
         "jobs made": sum(world.made.values()),
@@ -54,4 +55,15 @@ def _ticks(world: World) -> dict[str, int]:
         "ticks fired": sum(item.ticks_fired for item in totals),
         "  missed": sum(item.ticks_missed for item in totals),
         "  skipped": sum(item.ticks_skipped for item in totals),
+    }
+
+
+def _functions(world: World) -> dict[str, int]:
+    runs = Counter(run.what for run in world.runs)
+    written = [data for item in world.incarnations for data in item.written.values()]
+    return {
+        "answers that acted and were committed": len(written),
+        "  of so many editions": len({data["edition"] for data in written}),
+        "runs of functions": runs["began"],
+        "  that came to their end": runs["done"],
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from heed import names
@@ -15,6 +16,7 @@ from heed.core.decision.model import Decision
 from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, load_ledger
+from tests.faults.committed_answers import committed_answers, list_written
 from tests.integration.engine.oracle import Fold, created_at, folded, read_back
 
 Findings = list[str]
@@ -22,12 +24,16 @@ Findings = list[str]
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """One Agent, by its uid: its last ledger, and what the events that it had decided come to."""
+    """One Agent, by its uid: its last ledger, and what the events that it had decided come to.
+
+    `written` is what the scribe's answers told of, by the ids of the events.
+    """
 
     program: Program
     ledger: Ledger
     fold: Fold
     alive: bool
+    written: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.program.agent}{'' if self.alive else f' ({self.program.agent.uid}, deleted)'}"
@@ -43,7 +49,11 @@ async def incarnation(connection: Connection, body: Mapping[str, Any], *, alive:
     since = body["metadata"]["creationTimestamp"].rstrip("Z")
     events = [item for item in await read_back(connection, program.subjects) if item.at >= since]
     events = [item for item in events if item.sequence <= ledger.cursor.sequence]
-    return Incarnation(program, ledger, folded(program, events, await created_at(connection)), alive)
+    created = await created_at(connection)
+    written = {} if program.code is None else await list_written(connection, program.agent)
+    answers = committed_answers(program.agent, created, written)
+    fold = await asyncio.to_thread(folded, program, events, created, answers)  # handlers may be async
+    return Incarnation(program, ledger, fold, alive, written)
 
 
 def list_starts(item: Incarnation) -> dict[str, PendingTask]:
@@ -65,8 +75,8 @@ def list_called_off(item: Incarnation) -> set[str]:
 def is_end(decision: Decision) -> bool:
     """Whether it is on the end of a task, and that end counted."""
     event = decision.received.event
-    of_task = isinstance(event, Event) and event.type.startswith(names.TASK_TYPE_PREFIX)
-    return of_task and decision.outcome != "stale"
+    ended = isinstance(event, Event) and event.type in (names.TASK_COMPLETED, names.TASK_FAILED)
+    return ended and decision.outcome != "stale"
 
 
 def list_ends(item: Incarnation) -> Iterator[tuple[str, dict[str, Any]]]:

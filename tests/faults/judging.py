@@ -19,6 +19,7 @@ from heed.core.codec.cloudevents_json import parse_event
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE
+from tests.faults.answer_judging import Run, answer_findings, function_findings
 from tests.faults.bureau import Body, approval_findings
 from tests.faults.calendar import tick_findings
 from tests.faults.gate import Commit, limit_findings
@@ -44,6 +45,7 @@ class World:
     widgets_made: Mapping[tuple[str, str], int] = field(default_factory=dict)
     widgets: Sequence[Body] = ()  # that are there
     commits: Sequence[Commit] = ()  # of the gate
+    runs: Sequence[Run] = ()  # of the scribe's functions
 
 
 async def list_emitted(connection: Connection) -> list[str]:
@@ -77,6 +79,7 @@ def judge(world: World) -> Findings:
         findings += approval_findings(item, world.answers)
         findings += widget_findings(item, world.widgets_made, world.widgets)
         findings += limit_findings(item, world.commits)
+        findings += answer_findings(item) + function_findings(item, world.runs)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {

@@ -2,6 +2,7 @@
 
     operator ──▶ TCP proxy ──▶ API proxy ──▶ API server ──▶ etcd ◀── witness
         └──────▶ TCP proxy ──▶ nats-server ◀── publishers, judge
+    workers ───▶ TCP proxy ────────┘
 
 Whoever is not the operator (publishers, the player of pods, people, the judge) takes the direct way.
 """
@@ -109,6 +110,7 @@ class Parts:
     api_proxy: ApiProxy
     api_wire: TcpProxy
     nats_wire: TcpProxy
+    worker_wire: TcpProxy
     operator: DoomedOperator
     people: dict[str, Api]
 
@@ -126,6 +128,7 @@ async def assembled(folder: Path, seed: int, say: Say) -> AsyncIterator[Parts]:
         )
         api_wire = await running.enter_async_context(TcpProxy(api_proxy.port))
         nats_wire = await running.enter_async_context(TcpProxy(nats.port))
+        worker_wire = await running.enter_async_context(TcpProxy(nats.port))
         for namespace in (SYSTEM, *NAMESPACES):
             plane.admin.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
         plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(chart))
@@ -138,7 +141,7 @@ async def assembled(folder: Path, seed: int, say: Say) -> AsyncIterator[Parts]:
         operator = DoomedOperator(kubeconfig, f"nats://127.0.0.1:{nats_wire.port}", folder)
         operator.environment["HEED_ANSWER_POLICY"] = policy
         running.callback(operator.kill)
-        yield Parts(plane, nats, witness, api_proxy, api_wire, nats_wire, operator, people)
+        yield Parts(plane, nats, witness, api_proxy, api_wire, nats_wire, worker_wire, operator, people)
 
 
 def _chart_rights() -> list[dict[str, Any]]:

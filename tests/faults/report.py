@@ -44,6 +44,7 @@ class Report:
     api: dict[str, int] = field(default_factory=dict)
     wires: dict[str, int] = field(default_factory=dict)
     people: dict[str, int] = field(default_factory=dict)
+    workers: dict[str, int] = field(default_factory=dict)
     deletions: list[dict[str, Any]] = field(default_factory=list)
     outcome: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Report:
             ("API requests", self.api),
             ("wires", self.wires),
             ("people", self.people),
+            ("workers", self.workers),
             ("outcome", self.outcome),
             ("seconds", {name: round(value, 1) for name, value in self.seconds.items()}),
         ):

@@ -22,6 +22,8 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.faults.aftermath import at_rest, judged
 from tests.faults.approvers import Approvers
 from tests.faults.controllers import Controllers
+from tests.faults.crew import Crew
+from tests.faults.crew_plan import crew_plan
 from tests.faults.parts import Parts, assembled
 from tests.faults.people import Person, Player, persistently
 from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
@@ -47,10 +49,14 @@ async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | Non
     async with assembled(folder, seed, say) as parts:
         if mutant is not None:
             parts.operator.environment["HEED_BROKEN"] = mutant
-        storm = Storm(parts, seed, size, say)
+        storm = Storm(parts, seed, size, folder, say)
         await storm.begin()
         async with at_work(
-            storm.publishers.run(), storm.player.run(), storm.approvers.run(), storm.controllers.run()
+            storm.publishers.run(),
+            storm.player.run(),
+            storm.approvers.run(),
+            storm.controllers.run(),
+            storm.crew.run(),
         ):
             clock.next("to assemble")
             await storm.rage()
@@ -59,7 +65,7 @@ async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | Non
             await storm.calm()
             there, restless = await at_rest(parts, storm.person, QUIET if mutant is None else SHORT_QUIET)
             clock.next("until quiet")
-        findings, outcome = await judged(parts, there, storm.person)
+        findings, outcome = await judged(parts, there, storm.person, storm.crew)
         clock.next("to judge")
     report = storm.report([*restless, *findings, *storm.approvers.forgeries], outcome)
     report.seconds = clock.laps
@@ -69,12 +75,14 @@ async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | Non
 class Storm:
     """What goes on and what goes wrong, over running parts."""
 
-    def __init__(self, parts: Parts, seed: int, size: Size, say: Say) -> None:
+    def __init__(self, parts: Parts, seed: int, size: Size, folder: Path, say: Say) -> None:
         self.parts, self.seed, self.size, self.say = parts, seed, size, say
         self.person = Person(parts.plane.admin, seed)
         self.player = Player(parts.plane.admin, seed)
         self.approvers = Approvers(parts.plane.admin, parts.people, seed)
         self.controllers = Controllers(parts.plane.admin, seed)
+        wire = f"nats://127.0.0.1:{parts.worker_wire.port}"
+        self.crew = Crew(parts.plane.admin, wire, folder, seed)
         rate = size.events / (size.kills * LIFE)
         self.publishers = Publishers(parts.nats.url, script(seed, size.events), PUBLISHERS, rate)
         self._killed: list[tuple[str, float]] = []  # by us, and when
@@ -90,6 +98,7 @@ class Storm:
         operator.start_doomed(None)
         await asyncio.to_thread(eventually, operator.is_ready, READY, "a ready operator")
         await asyncio.to_thread(self.person.create_agents)
+        await asyncio.to_thread(self.crew.sign_on)
         operator.stop()
         self.parts.api_proxy.rate = self.size.errors
         self.parts.api_proxy.refuses_existing = True
@@ -97,10 +106,11 @@ class Storm:
     async def rage(self) -> None:
         """All rounds. A point that no operator came to takes the place of a later death at random, or comes last."""
         rounds = plan(self.seed, self.size)
+        of_workers = crew_plan(self.seed, len(rounds))
         async with asyncio.TaskGroup() as troubles:
             for number, round_ in enumerate(rounds, 1):
                 self.publishers.release(self.size.events * number // len(rounds))
-                for trouble in round_.troubles:
+                for trouble in (*round_.troubles, *of_workers[number - 1]):
                     troubles.create_task(self._trouble(trouble))
                 death = self._missed.pop(0) if round_.death.point == RANDOM and self._missed else round_.death
                 self.say(f"{number}/{len(rounds)}  {death}  ({'; '.join(map(str, round_.troubles))})")
@@ -113,8 +123,9 @@ class Storm:
     async def calm(self) -> None:
         """Nothing goes wrong any more: all is published, and an operator runs that nobody kills."""
         self.parts.api_proxy.rate = 0.0
-        for wire in (self.parts.api_wire, self.parts.nats_wire):
+        for wire in (self.parts.api_wire, self.parts.nats_wire, self.parts.worker_wire):
             await wire.heal()
+        self.crew.calm()
         self.parts.operator.start_doomed(None)
         self.publishers.hurry()
         await until(lambda: self.publishers.done, PATIENCE)
@@ -140,8 +151,10 @@ class Storm:
         match trouble.kind.split():
             case ["broker" | "apiserver" as server, how]:
                 await self._restart(server, how, trouble.lasts)
-            case ["nats" | "api" as whose, fault]:
+            case ["nats" | "api" | "workers" as whose, fault]:
                 await self._break_wire(whose, fault, trouble.lasts)
+            case ["worker", *how]:
+                await self.crew.suffer(how, trouble.lasts)
             case ["watches", _]:
                 self.parts.api_proxy.cut_watches()
             case ["job", _]:
@@ -175,7 +188,8 @@ class Storm:
         self._restarts[f"{server} {how}"] += 1
 
     async def _break_wire(self, whose: str, fault: str, lasts: float) -> None:
-        wire = self.parts.nats_wire if whose == "nats" else self.parts.api_wire
+        parts = self.parts
+        wire = {"nats": parts.nats_wire, "api": parts.api_wire, "workers": parts.worker_wire}[whose]
         began = time.time()
         if fault == "delay":
             wire.slow_down(lasts / 10)
@@ -203,7 +217,11 @@ class Storm:
             },
             wires={
                 f"{name} {fault}": count
-                for name, wire in (("nats", self.parts.nats_wire), ("api", self.parts.api_wire))
+                for name, wire in (
+                    ("nats", self.parts.nats_wire),
+                    ("api", self.parts.api_wire),
+                    ("workers", self.parts.worker_wire),
+                )
                 for fault, count in sorted(wire.faults.items())
             },
             deletions=[asdict(deletion) for deletion in person.deletions],
@@ -218,6 +236,7 @@ class Storm:
                 "agents recreated": person.recreations,
                 "agents suspended": person.suspensions,
             },
+            workers=dict(sorted(self.crew.figures.items())),
             outcome={"messages published": self.publishers.published, **outcome},
             findings=[*self._findings, *person.findings, *findings],
         )

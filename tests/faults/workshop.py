@@ -132,8 +132,7 @@ def _ends(item: Incarnation) -> Iterator[tuple[str, Decision, Event]]:
     """The ends of attempts that counted."""
     for decision in item.fold.decisions:
         event = decision.received.event
-        ended = isinstance(event, Event) and event.type in (names.TASK_COMPLETED, names.TASK_FAILED)
-        if isinstance(event, Event) and ended and is_end(decision):
+        if isinstance(event, Event) and is_end(decision):
             yield event.subject or "", decision, event
 
 

@@ -1,6 +1,6 @@
 """The only right outcome: the pure fold of `decide` over what the stream holds, with everything owed made once."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program
+from heed.core.decision.code import Answers, without_code
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
@@ -66,16 +67,25 @@ class Fold:
         return [effect.id for effect in self.effects if isinstance(effect, Publish) and effect.owed.letter]
 
 
-def folded(program: Program, events: list[Received], created: str) -> Fold:
-    """Decide everything once, from the beginning of the stream that was created then; what is ready comes first."""
+def folded(
+    program: Program,
+    events: list[Received],
+    created: str,
+    answers: Callable[[Received], Answers] = lambda _: without_code,
+) -> Fold:
+    """Decide everything once, from the beginning of the stream that was created then; what is ready comes first.
+
+    `answers` are those of the Agent's code to the calls of each event.
+    """
     decisions: list[Decision] = []
     stored = {received.sequence: received for received in events}
     ledger = bind_to_stream(Ledger(), created) if events else Ledger()  # nothing is written without a cause
     for received in events:
-        decisions.append(decide(program, ledger, received))
+        decisions.append(decide(program, ledger, received, answers=answers(received)))
         ledger = decisions[-1].ledger
         while ledger.held.ready:
-            decisions.append(decide(program, ledger, stored[ledger.held.ready[0]]))
+            ready = stored[ledger.held.ready[0]]
+            decisions.append(decide(program, ledger, ready, answers=answers(ready)))
             ledger = decisions[-1].ledger
     assert count_decided(ledger.totals) + len(ledger.held) == len(events)
     return Fold(decisions, ledger)
