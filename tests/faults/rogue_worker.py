@@ -30,8 +30,8 @@ from heed.sdk.manifest import code_digest
 from heed.util.clock import timestamp
 from heed.worker.decide_requests import answer_request
 from tests.faults.doomed_operator import ANSWER_TIMEOUT_S
+from tests.faults.spec_parts import STRANGER
 
-STRANGER = "5742a9e25742a9e2"  # a digest of code that is in no manifest
 STRANGE_EDITION = -1
 PAUSE_S = 0.1
 HABITS = ("right", "twice", "late", "earlier", "fewer", "more", "nonsense", "unavailable", "silent")

@@ -7,6 +7,7 @@ from typing import Any
 DOMAIN = "com.example."
 IDLE = "12s"  # of sessions that are waited for in the end
 DEADLINE = "5s"
+STRANGER = "5742a9e25742a9e2"  # a digest of code that no manifest names
 
 CONTAINER = {"name": "main", "image": "example/pack:1", "args": ["${input.play}"]}
 PACK = {"backoffLimit": 0, "template": {"spec": {"containers": [CONTAINER]}}}

@@ -15,19 +15,25 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from heed import names
+from heed.bus.code_workers import NatsCodeWorkers
+from heed.bus.function_runner import FunctionRunner
 from heed.core.approval import answer
 from heed.core.compiler import program, timers
-from heed.core.decision import ticks
+from heed.core.decision import routing, ticks
+from heed.core.decision.code import CodeCall, KnownAnswers
 from heed.core.due import due_events
 from heed.core.due import timers as due_timers
 from heed.core.effects import TaskEnd
 from heed.core.ledger.held import HeldEvents
 from heed.core.schedule.ticks import LatePolicy
 from heed.core.tasks.resource import ResourceTarget
+from heed.engine.deciders import CodeDecider
 from heed.engine.due_publisher import DuePublisher
 from heed.engine.event_rate import EventRateLimiter
 from heed.kube.approvals import answer_desk, verdict
 from heed.kube.resources.runner import ResourceRunner
+from tests.faults.spec_parts import STRANGER
 
 SEED = 7
 
@@ -123,6 +129,62 @@ def failure_forgotten() -> None:
     put(ResourceTarget, "judge", mild)
 
 
+def any_code_answers() -> None:
+    """An answer counts whatever code it is of, also of code that no manifest names."""
+    ask = NatsCodeWorkers.ask
+
+    async def ask_anyone(self: NatsCodeWorkers, agent: Any, digest: str, calls: Any) -> Any:
+        return await ask(self, agent, STRANGER if len(calls) == 1 else digest, calls)
+
+    put(NatsCodeWorkers, "ask", ask_anyone)
+
+
+def answer_of_another_state() -> None:
+    """An answer counts for its event whatever the state of the session has become, as after a commit that was lost."""
+
+    def digest(self: CodeCall) -> str:
+        event = self.variables["event"]
+        return names.digest(self.function, event["source"], event["id"])
+
+    put(CodeCall, "digest", property(digest))
+
+
+def answers_mixed() -> None:
+    """What a decision asks for is of another answer than the state that it leaves."""
+    decide = CodeDecider.decide
+
+    async def mixed(self: CodeDecider, ledger: Any, received: Any, **more: Any) -> Any:
+        first = await decide(self, ledger, received, **more)
+        self._known = KnownAnswers()
+        more["coming"] = ()
+        first.effects = (await decide(self, ledger, received, **more)).effects
+        return first
+
+    put(CodeDecider, "decide", mixed)
+
+
+def end_counts_again() -> None:
+    """The end of a function that has ended counts once more."""
+    pending, known = routing._pending, dict[str, Any]()
+
+    def remembered(ledger: Any, task_id: str) -> Any:
+        record = pending(ledger, task_id)
+        if record is not None and record.kind == "function":
+            known[task_id] = record
+        return record or known.get(task_id)
+
+    put(routing, "_pending", remembered)
+
+
+def ends_not_looked_for() -> None:
+    """A loop that begins does not look which functions have ended meanwhile."""
+
+    async def nothing(self: FunctionRunner, attempt_ids: Any) -> None:
+        """Nothing."""
+
+    put(FunctionRunner, "resume", nothing)
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "hold-forgotten": hold_forgotten,
     "tick-twice": tick_twice,
@@ -134,6 +196,11 @@ MUTANTS: dict[str, Callable[[], None]] = {
     "limit-ignored": limit_ignored,
     "object-left-over": object_left_over,
     "failure-forgotten": failure_forgotten,
+    "any-code-answers": any_code_answers,
+    "answer-of-another-state": answer_of_another_state,
+    "answers-mixed": answers_mixed,
+    "end-counts-again": end_counts_again,
+    "ends-not-looked-for": ends_not_looked_for,
 }
 
 
