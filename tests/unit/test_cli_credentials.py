@@ -11,6 +11,7 @@ from click.testing import Result
 
 from heed.bus.auth.accounts import reserved_subjects
 from heed.bus.auth.jwt import NatsKey, read_credentials
+from heed.bus.worker_credentials import worker_permissions
 from tests.unit.cli import heed
 
 ACCOUNT = NatsKey.new("account")
@@ -58,6 +59,33 @@ def test_replies_may_come_to_an_inbox_of_its_own() -> None:
     assert claims["nats"]["sub"]["allow"] == ["_INBOX_shop.>"]
 
 
+def test_a_worker_may_do_what_its_agents_code_does() -> None:
+    nats = claims_of(heed_credentials("w", "-n", "shop", "--worker", "clerk"))["nats"]
+
+    wanted = worker_permissions("shop", "clerk")
+    assert nats["pub"] == {"allow": list(wanted.publish)}
+    assert nats["sub"] == {"allow": list(wanted.subscribe)}
+    assert (nats["resp"]["max"], nats["subs"]) == (wanted.replies, wanted.subscriptions)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--worker", "clerk"), "--worker clerk: of which namespace? give --namespace"),
+        (("-n", "shop", "--worker", "*"), "--worker *: no Agent has such a name"),
+        (("-n", "shop", "--worker", "a.b"), "--worker a.b: no Agent has such a name"),
+        (("-n", "*", "--worker", "clerk"), "--namespace *: no namespace has such a name"),
+        (("-n", "shop", "--worker", "clerk", "--publish", "x"), "leave out --publish and --subscribe"),
+        (("-n", "shop", "--worker", "clerk", "--subscribe", "x"), "leave out --publish and --subscribe"),
+    ],
+)
+def test_a_worker_is_one_agents(arguments: tuple[str, ...], said: str) -> None:
+    result = heed_credentials("w", *arguments)
+
+    assert result.exit_code != 0
+    assert said in result.output
+
+
 def test_without_a_namespace_patterns_are_whole_subjects() -> None:
     claims = claims_of(heed_credentials("audit", "--subscribe", "heed.events.>"))
 
@@ -99,7 +127,7 @@ def test_the_key_may_be_a_file(tmp_path: Path) -> None:
     [
         (
             ["shop", "-n", "shop"],
-            "nothing is allowed yet; give --publish PATTERN, --subscribe PATTERN or both",
+            "nothing is allowed yet; give --publish PATTERN, --subscribe PATTERN or --worker AGENT",
         ),
         (["shop", "-n", "Shop", "--publish", "a"], "--namespace Shop: no namespace has such a name"),
         (["shop", "-n", "a.>", "--publish", "a"], "--namespace a.>: no namespace has such a name"),

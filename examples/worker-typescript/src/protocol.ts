@@ -1,6 +1,6 @@
 // The worker protocol of Heed: decide requests and work items. docs/worker-protocol.md says what each member is.
 import { jetstream, type JsMsg } from "@nats-io/jetstream";
-import { headers, type NatsConnection } from "@nats-io/transport-node";
+import { headers, type Msg, type NatsConnection } from "@nats-io/transport-node";
 
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
 export type State = { [name: string]: Json };
@@ -60,13 +60,23 @@ export function answerRequests(connection: NatsConnection, code: Code): void {
   connection.subscribe(`heed-decide.${code.namespace}.${code.agent}.${code.digest}`, {
     queue: "decide",
     callback: (error, message) => {
-      if (error === null) message.respond(JSON.stringify(answer(code, message.json<{ calls: Call[] }>().calls)));
+      if (error === null) message.respond(JSON.stringify(answer(code, readCalls(message))));
     },
   });
 }
 
+/** The calls of a request; anything may arrive where it is expected, such as a reply of the broker. */
+function readCalls(message: Msg): Call[] | undefined {
+  try {
+    return message.json<{ calls: Call[] }>().calls;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The reply to the calls of one session, each with the state that the one before left. */
-export function answer(code: Code, calls: Call[]): { answers: Answer[] } | { unavailable: string } {
+export function answer(code: Code, calls: Call[] | undefined): { answers: Answer[] } | { unavailable: string } {
+  if (!Array.isArray(calls)) return { unavailable: "the request is no decide request" };
   const answers: Answer[] = [];
   let state = calls[0]?.state ?? {};
   for (const call of calls) {

@@ -1,6 +1,8 @@
 """The CodeWorkers adapter: calls of an Agent's code as requests over the broker, one worker of a group answers each."""
 
+import asyncio
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -8,11 +10,18 @@ from heed import names
 from heed.api.code import CodeAnswer
 from heed.bus.client.connection import Connection, NoAnswer
 from heed.core.codec.canonical_json import dump_compact
+from heed.core.codec.strict_json import MAX_JSON_DEPTH, Unreadable, check_value, measure_depth
 from heed.core.decision.code import CodeCall, FailedAnswer, parse_answer
 from heed.core.effects import AgentRef
 from heed.errors import BusUnavailable, CodeUnavailable, DecisionFailed
 
 ANSWER_TIMEOUT_S: Final = 30.0  # seconds for the handlers of one request
+LARGE_REPLY_BYTES: Final = 64 * 1024  # beyond which a reply is read beside the event loop
+MAX_EFFECTS: Final = 10_000  # of a kind in an answer
+MAX_MEMBERS: Final = 64  # of an answer, which knows fewer
+MAX_MESSAGE_CHARS: Final = 8000
+MAX_PLACE_CHARS: Final = 200
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")
 
 PING_TIMEOUT_S: Final = 5.0  # seconds for a request without calls
 
@@ -42,6 +51,8 @@ class NatsCodeWorkers:
             raise CodeUnavailable(f"no worker runs the code {digest} of {agent}") from None
         except BusUnavailable as error:
             raise CodeUnavailable(f"no worker of {agent} answered: {error}") from None
+        if len(reply.data) > LARGE_REPLY_BYTES:
+            return await asyncio.to_thread(read_reply, reply.data, len(calls))
         return read_reply(reply.data, len(calls))
 
     async def answers(self, agent: AgentRef, digest: str) -> bool:
@@ -61,19 +72,60 @@ def read_reply(data: bytes, asked: int) -> Sequence[CodeAnswer | FailedAnswer]:
         reply = json.loads(data)
     except ValueError:
         raise CodeUnavailable("a worker's reply is no JSON") from None
+    except RecursionError:
+        return [
+            FailedAnswer("TooDeep", f"the Agent's code answered: nests deeper than {MAX_JSON_DEPTH} levels")
+        ]
     if not isinstance(reply, Mapping):
         raise CodeUnavailable("a worker's reply is no map")
     found = reply.get("answers")
     answers = [_answer(item) for item in found[:asked]] if isinstance(found, list) else []
     if answers:
         return answers
-    raise CodeUnavailable(str(reply.get("unavailable") or "a worker's reply has no answers")[:1000])
+    raise CodeUnavailable(_text(reply.get("unavailable"), 1000) or "a worker's reply has no answers")
 
 
 def _answer(item: Any) -> CodeAnswer | FailedAnswer:
+    """One answer, whatever it is: a worker may be wrong, or hostile."""
     if isinstance(item, Mapping) and isinstance(failed := item.get("failed"), Mapping):
-        return FailedAnswer(str(failed.get("code") or "HandlerFailed"), str(failed.get("message") or ""))
+        code, message = failed.get("code"), _text(failed.get("message"), MAX_MESSAGE_CHARS)
+        known = isinstance(code, str) and _CODE.fullmatch(code) is not None
+        return FailedAnswer(str(code) if known else "HandlerFailed", message)
     try:
-        return parse_answer(item)
+        _check_counts(item)
+        answer = parse_answer(item)
+        _check_values(answer)
     except DecisionFailed as failure:
         return FailedAnswer(failure.code, failure.message)
+    except Unreadable as error:
+        return FailedAnswer(error.code, f"the Agent's code answered: {error}")
+    if answer.place is not None and len(answer.place) > MAX_PLACE_CHARS:
+        return answer.model_copy(update={"place": answer.place[:MAX_PLACE_CHARS]})
+    return answer
+
+
+def _check_counts(item: Any) -> None:
+    """Check an answer before it is parsed, as each mistake in it costs time. Raises DecisionFailed."""
+    if isinstance(item, Mapping):
+        if len(item) > MAX_MEMBERS:
+            raise DecisionFailed("BadAnswer", f"the Agent's code answered: {len(item)} members")
+        for name in ("start", "emit", "cancel"):
+            if isinstance(effects := item.get(name), list) and len(effects) > MAX_EFFECTS:
+                said = f"{name}: {len(effects)} of them; {MAX_EFFECTS} are the most"
+                raise DecisionFailed("BadAnswer", f"the Agent's code answered: {said}")
+
+
+def _check_values(answer: CodeAnswer) -> None:
+    """Check what an answer holds. Raises Unreadable."""
+    for value in (
+        answer.state,
+        *(value for item in (*answer.start, *answer.emit) for value in item.values()),
+    ):
+        if measure_depth(value) > MAX_JSON_DEPTH:
+            raise Unreadable("TooDeep", f"nests deeper than {MAX_JSON_DEPTH} levels; flatten it")
+        check_value(value)
+
+
+def _text(value: object, most: int) -> str:
+    """A text for people out of a reply; nothing where it is none."""
+    return value[:most].encode(errors="replace").decode() if isinstance(value, str) else ""

@@ -12,15 +12,18 @@ from heed.bus.codec.cloudevents import decode
 from heed.bus.work_queue import WorkQueue
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
-from heed.core.tasks.losses import FUNCTION_LOST
-from heed.engine.ports import EventBus
+from heed.core.tasks.losses import FUNCTION_LOST, LOSSES
+from heed.engine.ports import EventBus, TaskOwner
 from heed.errors import BusUnavailable, TaskUnavailable
 from heed.settings import StreamSettings
 from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.functions")
 
+FUNCTION: Final = "function"  # the kind of these tasks
 REASON_ERROR: Final = "Error"
+MAX_REASON_CHARS: Final = 100
+MAX_MESSAGE_CHARS: Final = 8000
 
 Report = Callable[[TaskEnd], object]
 
@@ -31,12 +34,12 @@ class FunctionTasks:
     def __init__(self, connection: Connection, bus: EventBus, settings: StreamSettings) -> None:
         self._connection, self._bus = connection, bus
         self._queue = WorkQueue(connection, settings)
-        self._reports: dict[tuple[str, str], Report] = {}
+        self._owners: dict[tuple[str, str], TaskOwner] = {}
 
-    def runner_of(self, agent: AgentRef, report: Report) -> "FunctionRunner":
+    def runner_of(self, agent: AgentRef, owner: TaskOwner) -> "FunctionRunner":
         """The runner of an Agent, whose ends are reported to it from now on."""
-        self._reports[agent.namespace, agent.name] = report
-        return FunctionRunner(agent, self._bus, self._queue, report)
+        self._owners[agent.namespace, agent.name] = owner
+        return FunctionRunner(agent, self._bus, self._queue, owner.report)
 
     async def listen(self) -> None:
         """Hear what workers say, until cancelled. What is said meanwhile is in the stream, where resuming finds it."""
@@ -45,10 +48,12 @@ class FunctionTasks:
 
     async def _take(self, message: Msg) -> None:
         tokens = message.subject.split(".", 5)
-        report = self._reports.get((tokens[2], tokens[3]))
-        event = decode(message.headers, message.data, message.subject)
-        if report is not None and isinstance(event, Event):
-            report(read_end(tokens[4], event))
+        owner, attempt = self._owners.get((tokens[2], tokens[3])), tokens[4]
+        # A worker may say the end of a function, and of nothing else: no Job's, and no approval's.
+        if owner is not None and _is_function(owner, attempt):
+            event = decode(message.headers, message.data, message.subject)
+            if isinstance(event, Event):
+                owner.report(read_end(attempt, event))
 
 
 class FunctionRunner:
@@ -97,18 +102,25 @@ class FunctionRunner:
         return queued
 
 
+def _is_function(owner: TaskOwner, attempt_id: str) -> bool:
+    record = (owner.pending_tasks or {}).get(names.split_attempt(attempt_id)[0])
+    return record is not None and record.kind == FUNCTION
+
+
 def read_end(attempt_id: str, event: Event) -> TaskEnd:
     """The end of an attempt as a worker said it: {completed: true, result} or {completed: false, reason, message}."""
     data: Mapping[str, Any] = event.data if isinstance(event.data, Mapping) else {}
     completed = data.get("completed") is True
-    message = data.get("message")
+    reason, message = data.get("reason"), data.get("message")
+    if not isinstance(reason, str) or not reason or reason in LOSSES:  # which are not for a worker to say
+        reason = REASON_ERROR
     return _end(
         attempt_id,
         event.time or timestamp(),
         completed=completed,
         result=data.get("result") if completed else None,
-        reason=None if completed else str(data.get("reason") or REASON_ERROR),
-        message=None if message is None else str(message),
+        reason=None if completed else reason[:MAX_REASON_CHARS],
+        message=None if message is None else str(message)[:MAX_MESSAGE_CHARS],
     )
 
 

@@ -61,7 +61,9 @@ class WorkQueue:
         except ApiRefused as error:
             if error.err_code not in _NOT_FOUND:
                 raise
-        await self._connection.client.publish(names.stop_subject(agent.namespace, agent.name, attempt))
+        # Workers take nothing else for a cancellation: other workers can have the broker send its replies there.
+        said = dump_compact({"cancelled": attempt}).encode()
+        await self._connection.client.publish(names.stop_subject(agent.namespace, agent.name, attempt), said)
 
     async def prepare(self, agent: AgentRef) -> None:
         """Make the stream, and the consumer of an Agent's workers, where they are missing. Raises BusUnavailable."""

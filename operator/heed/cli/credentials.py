@@ -1,6 +1,7 @@
-"""`heed credentials`: a .creds file for a publisher or an observer, signed with an account's key."""
+"""`heed credentials`: a .creds file for a publisher, an observer or a worker, signed with an account's key."""
 
 import re
+from collections.abc import Sequence
 from typing import Final, TextIO
 
 import click
@@ -8,6 +9,7 @@ import click
 from heed import names
 from heed.bus.auth.accounts import reserved_subjects
 from heed.bus.auth.jwt import SubjectPermissions, UserSigner
+from heed.bus.worker_credentials import worker_permissions
 from heed.cli.output import BadInput
 from heed.errors import InvalidSettings
 from heed.util.clock import unix_time
@@ -28,6 +30,11 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 )
 @click.option(
     "--subscribe", "subscribe", multiple=True, metavar="PATTERN", help="Events that may be seen; repeatable."
+)
+@click.option(
+    "--worker",
+    metavar="AGENT",
+    help="All that a worker of this Agent in the namespace needs, instead of --publish and --subscribe.",
 )
 @click.option(
     "--inbox", default="_INBOX", show_default=True, metavar="PREFIX", help="Where replies may come."
@@ -52,25 +59,43 @@ def credentials(
     namespace: str | None,
     publish: tuple[str, ...],
     subscribe: tuple[str, ...],
+    worker: str | None,
     inbox: str,
     lifetime: str,
     key: TextIO,
     account: str | None,
 ) -> None:
-    """Print credentials for the broker: a .creds file for a publisher or an observer of events.
+    """Print credentials for the broker: a .creds file for a publisher, an observer of events or a worker.
 
     \b
     Examples:
       heed credentials shop -n shop --publish 'com.example.order.>' --key keys/account.seed > shop.creds
       heed credentials board -n shop --subscribe '>' --key keys/streams.seed > board.creds
+      heed credentials researcher -n shop --worker researcher --key keys/workers.seed > worker.creds
       kubectl get secret -n heed-system heed-nats-keys -o jsonpath='{.data.account\\.seed}' | base64 -d |
         heed credentials shop -n shop --publish '>' > shop.creds
     """
-    if not publish and not subscribe:
-        raise BadInput("nothing is allowed yet; give --publish PATTERN, --subscribe PATTERN or both")
     if namespace is not None and not names.is_name(namespace):
         raise BadInput(f"--namespace {namespace}: no namespace has such a name")
-    grants = SubjectPermissions(
+    if worker is not None:
+        if publish or subscribe:
+            raise BadInput("--worker gives all that a worker needs; leave out --publish and --subscribe")
+        grants = _of_worker(namespace, worker)
+    else:
+        grants = _of_events(namespace, publish, subscribe, inbox)
+    signer = _signer(key, account)
+    now = int(unix_time())
+    click.echo(signer.credentials(name, grants, now=now, lifetime=_seconds(lifetime)), nl=False)
+
+
+def _of_events(
+    namespace: str | None, publish: Sequence[str], subscribe: Sequence[str], inbox: str
+) -> SubjectPermissions:
+    if not publish and not subscribe:
+        raise BadInput(
+            "nothing is allowed yet; give --publish PATTERN, --subscribe PATTERN or --worker AGENT"
+        )
+    return SubjectPermissions(
         publish=tuple(_subject(pattern, namespace) for pattern in publish),
         deny=reserved_subjects(namespace or "*"),
         subscribe=(
@@ -78,9 +103,14 @@ def credentials(
             *([f"{inbox}.>"] if publish else []),
         ),
     )
-    signer = _signer(key, account)
-    now = int(unix_time())
-    click.echo(signer.credentials(name, grants, now=now, lifetime=_seconds(lifetime)), nl=False)
+
+
+def _of_worker(namespace: str | None, agent: str) -> SubjectPermissions:
+    if namespace is None:
+        raise BadInput(f"--worker {agent}: of which namespace? give --namespace")
+    if not names.is_name(agent):
+        raise BadInput(f"--worker {agent}: no Agent has such a name")
+    return worker_permissions(namespace, agent)
 
 
 def _subject(pattern: str, namespace: str | None) -> str:

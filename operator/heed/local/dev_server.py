@@ -274,7 +274,7 @@ class DevServer:
             deciders=self._deciders,
             timers=self._timers,
         )
-        functions = self._functions.runner_of(agent, loop.report)
+        functions = self._functions.runner_of(agent, loop)
         runners = TaskRunners(loop, {"job": runner, "resource": objects, "function": functions})
         task = asyncio.create_task(loop.run(runners), name=f"agent {agent}")
         task.add_done_callback(self._ended)

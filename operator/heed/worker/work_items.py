@@ -108,7 +108,11 @@ class FunctionWorker:
         task.add_done_callback(over)
 
     async def _stop(self, message: Msg) -> None:
-        running = self._running.get(message.subject.rsplit(".", 1)[-1])
+        try:
+            attempt = json.loads(message.data)["cancelled"]
+        except (ValueError, KeyError, TypeError):  # a reply that somebody has sent here
+            return
+        running = self._running.get(str(attempt))
         if running is not None:
             running.cancel()
 

@@ -118,7 +118,7 @@ class LoopFactory:
         )
         runners: dict[str, TaskRunner] = {"job": runner, "resource": resources}
         if self._functions is not None and program.code is not None:
-            runners["function"] = self._functions.runner_of(agent, loop.report)
+            runners["function"] = self._functions.runner_of(agent, loop)
         task = asyncio.create_task(loop.run(TaskRunners(loop, runners)), name=f"agent {agent}")
         task.add_done_callback(lambda done: _ended(agent, done))
         return RunningLoop(program, basis, body, loop, runner, resources, store, task)
