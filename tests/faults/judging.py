@@ -119,21 +119,28 @@ def _settled(ledger: Ledger) -> Ledger:
 def job_findings(world: World) -> Findings:
     """One Job for every attempt of a task that was decided; at most one where the task was called off.
 
-    None for a task of another kind, or for one that was refused.
+    None for a task of another kind, or for one that was refused. With a deleted Agent its Jobs are deleted: one that
+    its ledger does not say to have started may be made once more by an operator that comes before the news of that.
     """
     most: dict[tuple[str, str], int] = {}
     least: dict[tuple[str, str], int] = {}
     for item in world.incarnations:
         optional = {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
         optional |= {task_id for task_id, data in list_ends(item) if data.get("reason") == REASON_DEADLINE}
+        owed = set[str]()
         if not item.alive:  # some were still owed, or called off without a decision on that
             optional |= item.ledger.pending_tasks.keys()
+            owed = {
+                names.attempt_id(effect.id, effect.record.attempt)
+                for effect in list_owed_effects(item.ledger)
+                if isinstance(effect, StartTask)
+            }
         for effect in item.fold.effects:
             if isinstance(effect, StartTask):
                 agent, attempt = item.program.agent, names.attempt_id(effect.id, effect.record.attempt)
                 name = (agent.namespace, names.job_name(agent.name, attempt))
                 runs = effect.record.kind == "job" and effect.record.task != "refused"
-                most[name] = 1 if runs else 0
+                most[name] = (2 if attempt in owed else 1) if runs else 0
                 least[name] = 0 if effect.id in optional else most[name]
     wrong = [
         f"Job {name}: made {count} times, decided {most.get(name, 0)} times"

@@ -102,6 +102,20 @@ def test_a_job_that_was_not_made_once_is_found(world: World, times: int, says: s
     assert name[1] in finding and says in finding
 
 
+def test_a_job_that_a_deleted_agent_owed_may_be_made_once_more(world: World) -> None:
+    owing = world.incarnations[0].fold.ledger
+    (task_id,) = owing.pending_tasks
+    name = NAMESPACE, names.job_name(AGENT, task_id)
+
+    def judged(times: int, **changes: Any) -> list[str]:
+        there = replace(world, made={**world.made, name: times})
+        return judge(changed(there, alive=False, **changes))
+
+    assert judged(2, ledger=owing) == []
+    assert "made 3 times" in judged(3, ledger=owing)[0]
+    assert "made 2 times" in judged(2)[0], "its ledger says that it had started"
+
+
 def test_a_job_that_nobody_decided_is_found(world: World) -> None:
     (finding,) = judge(replace(world, made={**world.made, (NAMESPACE, "clerk-pack-0"): 1}))
     assert "made 1 times, decided 0 times" in finding
