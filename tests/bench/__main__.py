@@ -18,6 +18,9 @@ from tests.bench.backlogs import LONG, SHORT, backlogs
 from tests.bench.gateway import gateway
 from tests.bench.rig import Rig
 from tests.bench.timers import FEW, MANY, timers
+from tests.bench.workers import FEW as FEW_WORKED
+from tests.bench.workers import MANY as MANY_WORKED
+from tests.bench.workers import workers
 from tests.cluster.controlplane.build import Unavailable
 
 Figures = dict[str, Any]
@@ -43,7 +46,15 @@ def main() -> int:
         default="few",
         help="500 timers on 100 Agents (few), or 5000 on 1000, which takes some ten minutes (few)",
     )
-    parser.add_argument("--only-timers", action="store_true", help="measure nothing else than timers")
+    parser.add_argument(
+        "--workers",
+        choices=["none", "few", "many"],
+        default="few",
+        help="Agents in Python: at last 20 of them (few), or 200, which takes some minutes (few)",
+    )
+    parser.add_argument(
+        "--only", choices=["backlogs", "gateway", "timers", "workers"], help="measure nothing else"
+    )
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
     try:
@@ -60,32 +71,32 @@ def main() -> int:
 
 
 def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
-    steps: list[tuple[str, Callable[[], Figures]]] = [
-        ("raw status patches", lambda: measures.raw_patches(rig, 500)),
-        (
-            "a backlog: raw fetch, then published to committed",
-            lambda: measures.backlog(rig, arguments.events),
-        ),
-        ("idle latency", lambda: measures.idle_latency(rig, arguments.idle)),
-        ("the gateway beside raw publishes", lambda: gateway(rig.nats.url, arguments.requests)),
-        ("API writes at growing rates", lambda: measures.writes_by_rate(rig, arguments.seconds)),
-    ]
-    many = {"none": (), "short": SHORT, "long": LONG}[arguments.backlogs]
-    steps.append(("backlogs of many Agents", lambda: backlogs(rig, many)))
-    if arguments.timers != "none":
-        clockworks = FEW if arguments.timers == "few" else MANY
-        steps.append(("timers", lambda: timers(rig, clockworks)))
-    if arguments.only_timers:
-        _say("… timers")
-        return timers(rig, FEW if arguments.timers == "few" else MANY)
-    figures: Figures = {"events": arguments.events, "payload_bytes": measures.PAYLOAD}
-    for name, step in steps:
-        _say(f"… {name}")
-        figures |= step()
-    figures["committed_to_fetched"] = round(
-        figures["committed_per_second"] / figures["raw_fetch_per_second"], 3
-    )
+    figures: Figures = {}
+    measures.ensure_streams_of(rig)
+    for name, step in _steps(rig, arguments).items():
+        if arguments.only in (None, name):
+            _say(f"… {name}")
+            figures |= step()
     return figures
+
+
+def _steps(rig: Rig, arguments: argparse.Namespace) -> dict[str, Callable[[], Figures]]:
+    """The measures by their names; that of timers leaves its Agents behind, so it is the last one."""
+    steps: dict[str, Callable[[], Figures]] = {
+        "raw status patches": lambda: measures.raw_patches(rig, 500),
+        "a backlog": lambda: measures.backlog(rig, arguments.events),
+        "idle latency": lambda: measures.idle_latency(rig, arguments.idle),
+        "gateway": lambda: gateway(rig.nats.url, arguments.requests),
+        "API writes at growing rates": lambda: measures.writes_by_rate(rig, arguments.seconds),
+    }
+    if arguments.backlogs != "none":
+        steps["backlogs"] = lambda: backlogs(rig, SHORT if arguments.backlogs == "short" else LONG)
+    if arguments.workers != "none":
+        agents = FEW_WORKED if arguments.workers == "few" else MANY_WORKED
+        steps["workers"] = lambda: workers(rig, arguments.events, arguments.idle, agents)
+    if arguments.timers != "none":
+        steps["timers"] = lambda: timers(rig, FEW if arguments.timers == "few" else MANY)
+    return steps
 
 
 def _table(figures: Figures) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import nats
@@ -41,6 +42,18 @@ def bench_message(type_: str, number: int) -> tuple[str, dict[str, str], bytes]:
     return names.event_subject("default", type_), headers, payload
 
 
+def ensure_streams_of(rig: Rig) -> None:
+    """Make Heed's streams, so that events can be published before an operator runs."""
+
+    async def act() -> None:
+        settings = Settings(nats_url=rig.nats.url)
+        connection = await connect(settings, "bench", attempts=3)
+        await ensure_streams(connection, settings.stream)
+        await connection.close()
+
+    asyncio.run(act())
+
+
 def raw_patches(rig: Rig, count: int) -> Figures:
     """Merge patches of a small status, one after the other, as Heed sends them."""
     name, _ = rig.new_agent()
@@ -62,18 +75,20 @@ def raw_patches(rig: Rig, count: int) -> Figures:
 
 def backlog(rig: Rig, count: int) -> Figures:
     """Publish a backlog, fetch it with bare nats-py, then let the operator drain it."""
-    asyncio.run(_ensure_streams(rig))
     name, type_ = rig.new_agent()
-    last = asyncio.run(_publish(rig.nats.url, type_, count))
+    last = asyncio.run(publish_backlog(rig.nats.url, type_, count))
     fetched = asyncio.run(_raw_fetch(rig.nats.url, names.event_subject("default", type_), count))
     writes = rig.status_writes()
     with rig.watching(name) as seen:
         rig.operator.start()
         ended, _, handled = seen.until(last)
         begun, _, before = seen.commits[0]
+    committed = (handled - before) / (ended - begun)
     return {
+        "events": f"{count} with data of {PAYLOAD} bytes",
         "raw_fetch_per_second": round(fetched),
-        "committed_per_second": round((handled - before) / (ended - begun)),
+        "committed_per_second": round(committed),
+        "committed_to_fetched": round(committed / fetched, 3),
         "status_writes_per_1000_events": round((rig.status_writes() - writes) / count * 1000, 2),
     }
 
@@ -83,26 +98,28 @@ def idle_latency(rig: Rig, count: int) -> Figures:
     name, type_ = rig.new_agent()
     _until_ready(rig, name)
 
-    async def act(seen: Seen) -> list[float]:
-        client = await nats.connect(rig.nats.url)
-        jetstream = client.jetstream()
-        taken = []
-        for number in range(count):
-            subject, headers, payload = bench_message(type_, number)
-            begun = time.perf_counter()
-            sequence = (await jetstream.publish(subject, payload, headers=headers)).seq
-            committed, _, _ = await asyncio.to_thread(seen.until, sequence)
-            taken.append((committed - begun) * 1000)
-            await asyncio.sleep(0.3)
-        await client.close()
-        return taken
-
     with rig.watching(name) as seen:
-        taken = sorted(asyncio.run(act(seen)))
+        taken = sorted(asyncio.run(single_events(rig.nats.url, type_, range(count), seen)))
     return {
         "idle_latency_ms_median": round(statistics.median(taken), 1),
         "idle_latency_ms_p95": round(taken[int(len(taken) * 0.95)], 1),
     }
+
+
+async def single_events(url: str, type_: str, numbers: Iterable[int], seen: Seen) -> list[float]:
+    """Milliseconds from just before the publish until the watch shows the commit, of one event after the other."""
+    client = await nats.connect(url)
+    jetstream = client.jetstream()
+    taken = []
+    for number in numbers:
+        subject, headers, payload = bench_message(type_, number)
+        begun = time.perf_counter()
+        sequence = (await jetstream.publish(subject, payload, headers=headers)).seq
+        committed, _, _ = await asyncio.to_thread(seen.until, sequence)
+        taken.append((committed - begun) * 1000)
+        await asyncio.sleep(0.3)
+    await client.close()
+    return taken
 
 
 def writes_by_rate(rig: Rig, seconds: float) -> Figures:
@@ -125,14 +142,8 @@ def _until_ready(rig: Rig, name: str) -> None:
     eventually(lambda: rig.status(name).get("conditions"), what=f"agent {name} to be ready")
 
 
-async def _ensure_streams(rig: Rig) -> None:
-    settings = Settings(nats_url=rig.nats.url)
-    connection = await connect(settings, "bench", attempts=3)
-    await ensure_streams(connection, settings.stream)
-    await connection.close()
-
-
-async def _publish(url: str, type_: str, count: int) -> int:
+async def publish_backlog(url: str, type_: str, count: int) -> int:
+    """Publish so many events as fast as it goes; returns the last sequence."""
     client = await nats.connect(url)
     jetstream = client.jetstream()
     last = 0

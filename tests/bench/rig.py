@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import itertools
 import json
+import re
 import ssl
 import threading
 import time
@@ -122,7 +123,7 @@ class Rig:
         """Apply the benchmark's Agent under a new name; returns name and the type it heeds."""
         number = next(_numbers)
         name, type_ = f"bench-{number}", f"com.example.bench.n{number}"
-        self.plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(_manifest(name, type_)))
+        self.apply([_manifest(name, type_)])
         return name, type_
 
     def new_agents(self, count: int) -> tuple[list[str], str]:
@@ -130,10 +131,12 @@ class Rig:
         number = next(_numbers)
         type_ = f"com.example.bench.n{number}"
         names = [f"bench-{number}-{index}" for index in range(count)]
-        self.plane.kubectl(
-            "apply", "-f", "-", stdin=yaml.safe_dump_all(_manifest(name, type_) for name in names)
-        )
+        self.apply([_manifest(name, type_) for name in names])
         return names, type_
+
+    def apply(self, manifests: Sequence[dict[str, Any]]) -> None:
+        """Apply manifests."""
+        self.plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests))
 
     def delete_agents(self, names: Sequence[str]) -> None:
         """Delete Agents."""
@@ -143,6 +146,10 @@ class Rig:
         """The Agent's status."""
         status: dict[str, Any] = self.plane.admin.get(f"{AGENTS}/{name}").get("status") or {}
         return status
+
+    def operator_memory(self) -> int:
+        """MiB that the operator takes now, with its children."""
+        return round(sum(map(_resident, _with_children(self.operator.pid))) / 1024)
 
     @contextmanager
     def watching(self, name: str) -> Iterator[Seen]:
@@ -169,6 +176,18 @@ class Rig:
         return sum(
             int(float(line.rsplit(" ", 1)[1])) for line in lines if all(part in line for part in wanted)
         )
+
+
+def _with_children(pid: int | None) -> list[int]:
+    """A process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(pid or 0), *(found for child in children for found in _with_children(int(child)))]
+
+
+def _resident(pid: int) -> int:
+    """KiB of a process."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
 
 
 def _manifest(name: str, type_: str) -> dict[str, Any]:

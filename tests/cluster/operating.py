@@ -77,6 +77,11 @@ class Operator:
         self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
+    def port(self) -> int:
+        """Where it says how it is."""
+        return self._port
+
+    @property
     def pid(self) -> int | None:
         """Its process, while it is there."""
         return self._process.pid if self._process else None
