@@ -25,6 +25,7 @@ from tests.faults.committed_answers import NAME, NAMESPACE
 from tests.faults.crew_plan import worker_deaths
 from tests.faults.people import AGENTS, persistently
 from tests.faults.plan import RANDOM
+from tests.faults.report import own_deaths
 from tests.forking import Forked
 from tests.patience import PATIENCE
 
@@ -51,6 +52,8 @@ class Crew:
         self.runs = folder / "runs.jsonl"
         self.figures: Counter[str] = Counter()
         self.edition = 0
+        self._passed = folder / "workers.passed"
+        self._passed.touch()
         self._api, self._url, self._folder = api, nats_url, folder
         self._dice = random.Random(f"crew at work {seed}")
         self._deaths = worker_deaths(seed)
@@ -58,6 +61,12 @@ class Crew:
         self._rolling = asyncio.Lock()
         self._leaving: set[asyncio.Task[None]] = set()
         self._hands: list[Hand] = []
+
+    @property
+    def report(self) -> dict[str, int]:
+        """What became of the workers, and at which points how many of them died."""
+        died = Counter(f"died {point}" for point, _ in own_deaths(self._passed.read_text()))
+        return dict(sorted((self.figures + died).items()))
 
     def sign_on(self) -> None:
         """Make the Agent, and start its first workers."""
@@ -175,6 +184,7 @@ class Crew:
             **os.environ,
             "HEED_NATS_URL": self._url,
             "HEED_LOG_LEVEL": "info",
+            "HEED_PASSED": str(self._passed),
             "SCRIBE_RUNS": str(self.runs),
             **self._doom(hand),
         }

@@ -236,7 +236,7 @@ class Storm:
                 "agents recreated": person.recreations,
                 "agents suspended": person.suspensions,
             },
-            workers=dict(sorted(self.crew.figures.items())),
+            workers=self.crew.report,
             outcome={"messages published": self.publishers.published, **outcome},
             findings=[*self._findings, *person.findings, *findings],
         )
