@@ -17,6 +17,7 @@ from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.event_rate import EventRateLimiter, is_limited
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
+from heed.errors import CodeUnavailable
 from heed.util.cpu_turns import turns
 
 DECIDE_TURN_S = 0.002  # seconds of deciding
@@ -83,10 +84,24 @@ class DecisionBatcher:
         return batch.is_full(self._pace) or is_inbox_only(batch.ledger, self.ahead) != self.ahead
 
     async def decide_turn(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
-        """Decide as many events as fit into one CPU turn. Returns False where there was nothing to do."""
+        """Decide as many events as fit into one CPU turn. Returns False where there was nothing to do.
+
+        Where code is missing for the next one, the batch is closed: what is decided already is to be committed. Raises
+        CodeUnavailable where nothing is.
+        """
         if not self.has_work(buffer, batch) or self.is_full(batch):
             return False
         await turns().take()
+        try:
+            await self._decide_for_a_turn(buffer, batch)
+        except CodeUnavailable:
+            if not batch.decisions:
+                raise
+            batch.closed = True
+        return True
+
+    async def _decide_for_a_turn(self, buffer: ReadBuffer, batch: DecisionBatch) -> None:
+        """Decide until the turn is over, or nothing is left to do."""
         at = time.monotonic()
         end = at + DECIDE_TURN_S
         while self.has_work(buffer, batch) and not self.is_full(batch) and at < end:
@@ -98,7 +113,6 @@ class DecisionBatcher:
                 await self._decide_next(buffer, batch)
             began, at = at, time.monotonic()
             batch.took.append(at - began)
-        return True
 
     async def _decide_next(self, buffer: ReadBuffer, batch: DecisionBatch) -> None:
         received, room = buffer.unread[0], self._deferred.headroom(batch)

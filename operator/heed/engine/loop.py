@@ -41,7 +41,7 @@ from heed.engine.ports import EventBus, LedgerStore, StoredLedger, TaskRunner
 from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.engine.read_buffer import ReadBuffer
 from heed.engine.timer_heap import TimerHeap
-from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
+from heed.errors import CodeUnavailable, HeedError, LedgerConflict, LedgerGone, ReaderLost
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
 
@@ -353,11 +353,14 @@ class AgentLoop:
     async def _fill_next_batch(
         self, buffer: ReadBuffer, batch: DecisionBatch, committing: "asyncio.Task[None]"
     ) -> None:
-        """Decide read events while a commit is in flight."""
+        """Decide read events while a commit is in flight, which goes on where code is missing for them."""
         while not committing.done():
             arrived = buffer.take_arrived() or self._deferred.next_ready(batch.ledger) is not None
-            if arrived and await self._batcher.decide_turn(buffer, batch):
-                continue
+            try:
+                if arrived and await self._batcher.decide_turn(buffer, batch):
+                    continue
+            except CodeUnavailable:
+                batch.closed = True  # until the commit is done; then the code is asked again
             if self._batcher.is_full(batch):
                 await asyncio.wait({committing})
             else:

@@ -1,0 +1,93 @@
+"""The loop of an Agent whose code is missing for an event: what was decided before it is committed all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heed.core.compiler.program import Program
+from heed.core.decision.model import Decision
+from heed.core.events import Received
+from heed.core.ledger.ledger import Ledger
+from heed.engine.deciders import Decider, Deciders
+from heed.errors import CodeUnavailable
+from tests.integration.waiting import until
+from tests.unit.inmemory import Bus, Reader
+from tests.unit.loops import Life, Lives
+
+
+class UnreadyCode(Deciders):
+    """Deciders that have no code at these places. `asked` are all places that a decision was asked for."""
+
+    def __init__(self, *places: int) -> None:
+        super().__init__()
+        self.places, self.asked = set(places), list[int]()
+
+    def of(self, program: Program) -> Decider:
+        """One that asks this."""
+        return _Unready(self, super().of(program))
+
+
+class _Unready:
+    def __init__(self, code: UnreadyCode, decider: Decider) -> None:
+        self._code, self._decider = code, decider
+
+    async def decide(self, ledger: Ledger, received: Received, **more: Any) -> Decision:
+        self._code.asked.append(received.sequence)
+        if received.sequence in self._code.places:
+            raise CodeUnavailable("no worker is there")
+        return await self._decider.decide(ledger, received, **more)
+
+
+@pytest.fixture
+def code() -> UnreadyCode:
+    return UnreadyCode()
+
+
+async def reading(lives: Lives, code: UnreadyCode, *more: Reader) -> Life:
+    bus = Bus()
+    bus.readers.extend(more)
+    life = lives.of(bus=bus, deciders=code)
+    await life.reading()
+    return life
+
+
+async def test_what_was_decided_before_it_is_committed(lives: Lives, code: UnreadyCode) -> None:
+    code.places = {3}
+    life = await reading(lives, code)
+
+    life.come(1, 2, 3)
+
+    ledger = await life.committed()
+    assert life.outcomes() == [[(1, "handled"), (2, "handled")]] and ledger.cursor.sequence == 2
+
+
+async def test_then_the_code_is_asked_again_before_the_loop_starts_over(
+    lives: Lives, code: UnreadyCode
+) -> None:
+    code.places = {3}
+    life = await reading(lives, code)
+
+    life.come(1, 2, 3)
+
+    await until(lambda: bool(life.watcher.troubles))
+    assert len(life.outcomes()) == 1 and code.asked[:4] == [1, 2, 3, 3]
+    assert [error for error, _ in life.troubles()] == ["no worker is there"]
+
+
+async def test_a_commit_that_is_in_flight_goes_on(lives: Lives, code: UnreadyCode) -> None:
+    code.places = {2}
+    life = await reading(lives, code)
+    life.store.open.clear()
+    life.come(1)
+    await until(lambda: life.store.tries == 1)
+
+    life.come(2)
+    await until(lambda: 2 in code.asked)
+    code.places.clear()
+    life.store.open.set()
+
+    await life.committed(2)
+    assert life.outcomes() == [[(1, "handled")], [(2, "handled")]]
+    assert life.store.loads == 1 and life.watcher.troubles == []
