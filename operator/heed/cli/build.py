@@ -13,7 +13,7 @@ from heed.cli.output import paint, to_yaml
 from heed.errors import InvalidManifest, InvalidSettings, Problem
 from heed.local.policy_loader import load_policies
 from heed.sdk.asyncapi import build_asyncapi
-from heed.sdk.manifest_places import CodeManifest
+from heed.sdk.manifest_places import CodeManifest, with_workers
 from heed.util.terminal import visible
 
 Form = Literal["yaml", "json"]
@@ -28,6 +28,14 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--output", type=_FILE, help="Write the manifests into a file.")
 @click.option("--check", type=_FILE, help="Write nothing; exit with 1 where this file is not current.")
+@click.option(
+    "--image", help="Image whose command is `heed worker` of this module: Heed keeps a Deployment of it."
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(0),
+    help="How many workers; if not given, an autoscaler's or `kubectl scale`'s to say.",
+)
 @click.option("--types/--no-types", default=True, help="With an EventType for each of its types of events.")
 @click.option("--asyncapi", type=_FILE, help="Write an AsyncAPI document too, or check that one.")
 def build(
@@ -37,6 +45,8 @@ def build(
     check: Path | None,
     types: bool,
     asyncapi: Path | None,
+    image: str | None,
+    replicas: int | None,
 ) -> None:
     """Write the manifests of the Agents in a Python module, which is a file or a dotted name.
 
@@ -48,10 +58,15 @@ def build(
       heed build agent.py | kubectl apply -f -
       heed build agent.py:researcher --output agent.yaml
       heed build agent.py --check agent.yaml --asyncapi asyncapi.yaml
+      heed build agent.py --image registry.example.com/researcher:1 --replicas 2
     """
     if output and check:
         raise click.UsageError("--output writes a file, and --check writes nothing: give one of them")
+    if replicas is not None and image is None:
+        raise click.UsageError("--replicas is for the workers of an --image")
     manifests = read_code(module)
+    if image is not None:
+        manifests = [with_workers(item, image, replicas) for item in manifests]
     _check_manifests(manifests)
     file = output or check
     chosen = [item.document for item in choose_types(manifests) if types or item.is_agent]

@@ -10,6 +10,7 @@ from heed.logging import configure_logging
 from heed.sdk.loading import load_agent
 from heed.settings import Settings
 from heed.worker.main import run_worker
+from heed.worker.options import WorkerOptions
 
 
 @click.command()
@@ -23,20 +24,70 @@ from heed.worker.main import run_worker
     show_envvar=True,
     help="The Agent's namespace.",
 )
-def worker(module: str, namespace: str) -> None:
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 10_000),
+    default=WorkerOptions().functions,
+    show_default=True,
+    envvar="HEED_WORKER_CONCURRENCY",
+    show_envvar=True,
+    help="Function tasks at once. Others wait in the queue, for this worker or another one.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1_000),
+    default=WorkerOptions().handlers,
+    show_default=True,
+    envvar="HEED_WORKER_THREADS",
+    show_envvar=True,
+    help="Handlers at once, of different sessions.",
+)
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    envvar="HEED_WORKER_HEALTH_PORT",
+    show_envvar=True,
+    help="Port of /healthz and /readyz, which tells whether it is connected and asked; 0: it listens on nothing.",
+)
+@click.option(
+    "--digest",
+    envvar="HEED_WORKER_DIGEST",
+    show_envvar=True,
+    help="Run only if this is the code's digest, as in spec.worker.digest.",
+)
+@click.option(
+    "--agent",
+    envvar="HEED_WORKER_AGENT",
+    show_envvar=True,
+    help="Which Agent it is, where MODULE names none.",
+)
+def worker(
+    module: str,
+    namespace: str,
+    concurrency: int,
+    threads: int,
+    health_port: int,
+    digest: str | None,
+    agent: str | None,
+) -> None:
     """Run the code of an Agent in Python: its handlers and function tasks, for an operator on the same broker.
 
-    The broker is the one of HEED_NATS_URL, with HEED_NATS_CREDENTIALS where it asks for them. The worker listens on
-    nothing, and finishes what it has begun on SIGTERM.
+    The broker is the one of HEED_NATS_URL, with HEED_NATS_CREDENTIALS where it asks for them. On SIGTERM the worker
+    takes nothing more, and ends when what it has begun is done. Any number of workers share the work. In a cluster,
+    Heed runs them in a Deployment where the Agent has a spec.worker.template.
 
     \b
     Examples:
       heed worker agent.py
-      heed worker company.agents:researcher -n demo
+      heed worker company.agents:researcher -n demo --concurrency 4
     """
     try:
         settings = Settings.from_environment()
         configure_logging(settings.log_format, settings.log_level)
-        asyncio.run(run_worker(load_agent(module), namespace, settings))
+        options = WorkerOptions(concurrency, threads, health_port, digest)
+        named = module if agent is None or ":" in module else f"{module}:{agent}"
+        asyncio.run(run_worker(load_agent(named), namespace, settings, options))
     except HeedError as error:
         raise to_cli_error(error) from None

@@ -1,5 +1,6 @@
 """Fields of a manifest that was built from code, with the lines of the code that they come from."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -66,3 +67,18 @@ def code_manifests(agent: Agent, source: str) -> Iterator[CodeManifest]:
     tree = CodeTree(agent, source)
     for document in (build_agent(agent), *build_event_types(agent)):
         yield CodeManifest(document, source, tree.line_of(""), tree, agent)
+
+
+def with_workers(manifest: CodeManifest, image: str, replicas: int | None) -> CodeManifest:
+    """An Agent's manifest with workers of an image, that runs `heed worker` of the Agent by itself."""
+    if not manifest.is_agent:
+        return manifest
+    spec = manifest.document["spec"]
+    template = {"spec": {"containers": [{"name": "worker", "image": image}]}}
+    worker = {
+        **spec["worker"],
+        **({} if replicas is None else {"replicas": replicas}),
+        "template": template,
+    }
+    document = {**manifest.document, "spec": {**spec, "worker": worker}}
+    return dataclasses.replace(manifest, document=document)

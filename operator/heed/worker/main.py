@@ -13,12 +13,15 @@ from typing import Any
 
 from heed import names
 from heed.bus.client.connection import connect
-from heed.errors import InvalidManifest
+from heed.errors import InvalidManifest, InvalidSettings
 from heed.sdk.agent import Agent
 from heed.sdk.loading import load_agent, load_agents
+from heed.sdk.manifest import code_digest
 from heed.sdk.manifest_places import code_manifests
 from heed.sdk.places import show_path
 from heed.settings import Settings
+from heed.worker.options import WorkerOptions
+from heed.worker.probes import serve_probes
 from heed.worker.process import Worker
 
 
@@ -51,14 +54,22 @@ def describe(agent: Agent) -> Iterator[Mapping[str, Any]]:
         yield {"document": manifest.document, "lines": {path: manifest.line_of(path) for path in paths}}
 
 
-async def run_worker(agent: Agent, namespace: str, settings: Settings) -> None:
-    """Run an Agent's code until SIGTERM or SIGINT. Raises InvalidSettings."""
+async def run_worker(
+    agent: Agent, namespace: str, settings: Settings, options: WorkerOptions | None = None
+) -> None:
+    """Run an Agent's code until SIGTERM or SIGINT. Raises InvalidSettings, also where it is not the code asked for."""
+    options = options or WorkerOptions()
+    if options.digest is not None and options.digest != (own := code_digest(agent)):
+        remedy = "build the image of the code that the manifest was built of, or the manifest again"
+        raise InvalidSettings(f"HEED_WORKER_DIGEST={options.digest}: this is the code {own}; {remedy}")
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     inbox = names.worker_inbox(namespace, agent.name)
     connection = await connect(settings, f"heed worker {namespace}/{agent.name}", inbox_prefix=inbox)
     try:
-        await Worker(agent, connection, namespace).run(stopping)
+        worker = Worker(agent, connection, namespace, options)
+        async with serve_probes(options.health_port, worker.missing):
+            await worker.run(stopping)
     finally:
         await connection.close()

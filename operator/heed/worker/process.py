@@ -18,24 +18,35 @@ from heed.sdk.injection import Resources
 from heed.sdk.manifest import code_digest
 from heed.util.aio import stop
 from heed.worker.decide_requests import answer_request
+from heed.worker.options import WorkerOptions
 from heed.worker.purity import VARIABLE, PurityCheck
 from heed.worker.work_items import FunctionWorker
 
 log = logging.getLogger("heed.worker")
 
 QUEUE: Final = "decide"
-THREADS: Final = 8  # handlers that run at once; more wait
+MAX_WAITING_BYTES: Final = 64 * 1024**2  # of requests that were taken and are not answered
+OVERLOADED: Final = b'{"unavailable": "the worker has too much to answer"}'
 
 
 class Worker:
     """Runs one Agent's code on a connection. Handlers run in threads, each decide request in one."""
 
-    def __init__(self, agent: Agent, connection: Connection, namespace: str) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        connection: Connection,
+        namespace: str,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self._options = options or WorkerOptions()
         self.agent, self.digest = agent, code_digest(agent)
+        self._asked: Client | None = None
+        self._waiting = 0  # bytes of requests
         self._connection, self._namespace = connection, namespace
         self._resources = Resources()
         self._purity = PurityCheck() if os.environ.get(VARIABLE) == "1" else None
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
+        self._threads = ThreadPoolExecutor(self._options.handlers, thread_name_prefix="handler")
         self._busy: set[asyncio.Task[None]] = set()
 
     @property
@@ -43,9 +54,17 @@ class Worker:
         """Where it is asked."""
         return names.decide_subject(self._namespace, self.agent.name, self.digest)
 
+    def missing(self) -> str | None:
+        """Why nobody can ask it now, or None."""
+        if not self._connection.is_connected:
+            return "not connected to NATS"
+        return None if self._asked is self._connection.client else "not subscribed yet"
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Answer until `stopping` is set, then drain. It subscribes again on each new connection."""
-        functions = FunctionWorker(self.agent, self._connection, self._namespace, self._resources)
+        functions = FunctionWorker(
+            self.agent, self._connection, self._namespace, self._resources, self._options.functions
+        )
         answering = asyncio.create_task(self._connection.serve_clients(self._subscribe))
         try:
             await functions.run(stopping)
@@ -56,12 +75,24 @@ class Worker:
     async def _subscribe(self, client: Client) -> None:
         await client.subscribe(self.subject, queue=QUEUE, cb=self._take)
         await client.flush()
+        self._asked = client
         log.info("worker ready", extra={"agent": self.agent.name, "digest": self.digest})
 
     async def _take(self, message: Msg) -> None:
+        size = len(message.data)
+        if self._busy and self._waiting + size > MAX_WAITING_BYTES:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await message.respond(OVERLOADED)
+            return
         task = asyncio.create_task(self._answer(message))
         self._busy.add(task)
-        task.add_done_callback(self._busy.discard)
+        self._waiting += size
+
+        def over(done: asyncio.Task[None]) -> None:
+            self._busy.discard(done)
+            self._waiting -= size
+
+        task.add_done_callback(over)
 
     async def _answer(self, message: Msg) -> None:
         loop = asyncio.get_running_loop()

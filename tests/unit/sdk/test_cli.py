@@ -363,3 +363,28 @@ def test_folders_are_searched_for_manifests_and_not_for_code() -> None:
 
     assert result.exit_code == 0, result.output
     assert "agent.py" not in result.stdout
+
+
+def test_an_image_makes_workers_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "agent.py"
+    file.write_text(AGENT)
+
+    plain = yaml.safe_load_all(heed("build", str(file)).stdout)
+    built = yaml.safe_load_all(heed("build", str(file), "--image", "researcher:1", "--replicas", "2").stdout)
+    scaled = yaml.safe_load_all(heed("build", str(file), "--image", "researcher:1").stdout)
+
+    digest = next(plain)["spec"]["worker"]["digest"]
+    template = {"spec": {"containers": [{"name": "worker", "image": "researcher:1"}]}}
+    assert next(built)["spec"]["worker"] == {"digest": digest, "replicas": 2, "template": template}
+    assert next(scaled)["spec"]["worker"] == {"digest": digest, "template": template}
+    assert list(built) == list(plain)
+
+
+def test_replicas_need_an_image(tmp_path: Path) -> None:
+    file = tmp_path / "agent.py"
+    file.write_text(AGENT)
+
+    refused = heed("build", str(file), "--replicas", "2")
+
+    assert refused.exit_code == 2
+    assert "--image" in refused.output

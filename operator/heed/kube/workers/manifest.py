@@ -17,6 +17,7 @@ Body = Mapping[str, Any]
 HEALTH_PORT: Final = 8081
 HEALTH_VARIABLE: Final = "HEED_WORKER_HEALTH_PORT"
 DIGEST_VARIABLE: Final = "HEED_WORKER_DIGEST"
+AGENT_VARIABLE: Final = "HEED_WORKER_AGENT"
 CREDENTIALS_KEY: Final = "nats.creds"
 CREDENTIALS_VOLUME: Final = "heed-nats"
 CREDENTIALS_FOLDER: Final = "/heed-nats"
@@ -160,6 +161,7 @@ def _complete_pod(agent: Agent, access: WorkerAccess) -> dict[str, Any]:
     variables = {
         "HEED_NATS_URL": access.url,
         "HEED_NAMESPACE": agent.metadata.namespace,
+        AGENT_VARIABLE: agent.metadata.name,
         DIGEST_VARIABLE: worker.digest,
     }
     if container.get("readinessProbe") is None:

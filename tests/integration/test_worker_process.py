@@ -1,0 +1,124 @@
+"""`heed worker` as a Deployment runs it: probed, asked whether it is there, and of no other code than it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from heed.bus.client.connection import connect
+from heed.bus.code_workers import NatsCodeWorkers
+from heed.core.effects import AgentRef
+from heed.sdk.loading import load_agent
+from heed.sdk.manifest import code_digest
+from heed.settings import Settings
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.operating import HEED
+from tests.nats_server import NatsServer, require_nats_server
+from tests.patience import PATIENCE
+from tests.ports import free_port
+
+CODE = """
+from heed.sdk import Agent, Event, State
+
+class Asked(Event, type="com.example.asked"):
+    topic: str
+
+first = Agent("first", state=State)
+second = Agent("second", state=State)
+
+@first.on
+def begin(event: Asked):
+    return None
+
+@second.on
+def start(event: Asked):
+    return None
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    require_nats_server()
+    with NatsServer(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    file = tmp_path / "agent.py"
+    file.write_text(CODE)
+    return file
+
+
+def environment(server: NatsServer, module: Path, port: int, digest: str | None = None) -> dict[str, str]:
+    """What a Deployment sets."""
+    return {
+        **os.environ,
+        "HEED_NATS_URL": server.url,
+        "HEED_NAMESPACE": "demo",
+        "HEED_WORKER_AGENT": "first",
+        "HEED_WORKER_DIGEST": digest or code_digest(load_agent(f"{module}:first")),
+        "HEED_WORKER_HEALTH_PORT": str(port),
+    }
+
+
+def readiness(port: int) -> tuple[int, str] | None:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return int(answer.status), answer.read().decode().strip()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode().strip()
+    except OSError:
+        return None
+
+
+def answering(url: str, agent: AgentRef, digest: str) -> bool:
+    return asyncio.run(_ask(url, agent, digest))
+
+
+async def _ask(url: str, agent: AgentRef, digest: str) -> bool:
+    connection = await connect(Settings(nats_url=url), "test", attempts=3)
+    try:
+        return await NatsCodeWorkers(connection).answers(agent, digest)
+    finally:
+        await connection.close()
+
+
+def test_it_is_ready_once_it_can_be_asked(server: NatsServer, module: Path) -> None:
+    port, url = free_port(), server.url
+    given = environment(server, module, port)
+    process = subprocess.Popen([str(HEED), "worker", str(module)], env=given)
+    try:
+        eventually(lambda: readiness(port) == (200, "ready"), PATIENCE, what="a worker that is ready")
+        digest = given["HEED_WORKER_DIGEST"]
+        assert answering(url, AgentRef("demo", "first", "u-1"), digest)
+        assert not answering(url, AgentRef("demo", "first", "u-1"), "0123456789abcdef")
+        assert not answering(url, AgentRef("other", "first", "u-1"), digest)
+
+        server.stop()
+        eventually(
+            lambda: (readiness(port) or (0, ""))[0] == 503, PATIENCE, what="a worker that is not ready"
+        )
+        server.start()
+        eventually(lambda: readiness(port) == (200, "ready"), PATIENCE, what="a worker that is ready again")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_it_runs_no_other_code_than_the_manifest_names(server: NatsServer, module: Path) -> None:
+    given = environment(server, module, 0, digest="0123456789abcdef")
+
+    done = subprocess.run([str(HEED), "worker", str(module)], env=given, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert "HEED_WORKER_DIGEST=0123456789abcdef" in done.stderr

@@ -1,0 +1,271 @@
+"""The Deployment of an Agent's workers, as Heed makes it of the template in the manifest."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from heed.api.agent import Agent
+from heed.api.validation import parse_agent
+from heed.bus.auth.jwt import NatsKey, UserSigner
+from heed.core.effects import AgentRef
+from heed.kube.workers import manifest as made
+from heed.kube.workers.access import OpenBroker, WorkerAccess
+from tests.builders.agents import manifest
+
+HOUR = 3600
+NOW = 1_000_000.0
+OPEN = OpenBroker("nats://broker:4222")
+CONTAINER = {"name": "worker", "image": "researcher:1"}
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A broker that asks for credentials."""
+
+    url: str = "nats://broker:4222"
+    signer: UserSigner = field(default_factory=lambda: UserSigner(NatsKey.new("account")))
+    lifetime: int = 3 * HOUR
+
+    def credentials(self, agent: AgentRef, digest: str) -> str:
+        return f"{agent} {digest}"
+
+
+SECURED = Secured()
+
+
+def agent(
+    *containers: dict[str, Any], worker: dict[str, Any] | None = None, tasks: Any = None, **pod: Any
+) -> Agent:
+    template = {"spec": {"containers": list(containers) or [CONTAINER], **pod}}
+    given = {"digest": "0123456789abcdef", "template": template, **(worker or {})}
+    handler = {"name": "begin", "call": {"function": "begin"}}
+    more = {} if tasks is None else {"tasks": tasks}
+    return parse_agent(manifest(handler, worker=given, **more))
+
+
+def deployment(
+    one: Agent, access: WorkerAccess = OPEN, found: Any = None, now: float = NOW
+) -> dict[str, Any]:
+    return made.deployment_manifest(one, access, found, now)
+
+
+def pod_of(workload: dict[str, Any]) -> dict[str, Any]:
+    return dict(workload["spec"]["template"]["spec"])
+
+
+def variables(workload: dict[str, Any], index: int = 0) -> dict[str, str]:
+    env = pod_of(workload)["containers"][index].get("env") or []
+    assert len({item["name"] for item in env}) == len(env)
+    return {item["name"]: item.get("value", "") for item in env}
+
+
+@pytest.mark.parametrize("access", [OPEN, SECURED])
+def test_kubernetes_knows_every_field(access: WorkerAccess) -> None:
+    kubernetes_validate.validate(deployment(agent(), access), "1.33", strict=True)
+
+
+def test_a_pod_is_restricted_and_told_who_it_works_for() -> None:
+    one = agent()
+    found = deployment(one)
+
+    pod = pod_of(found)
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod["volumes"] == [{"name": "heed-tmp", "emptyDir": {}}]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["volumeMounts"] == [{"name": "heed-tmp", "mountPath": "/tmp"}]
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": 8081}
+    assert variables(found) == {
+        "HEED_NATS_URL": "nats://broker:4222",
+        "HEED_NAMESPACE": "demo",
+        "HEED_WORKER_AGENT": one.metadata.name,
+        "HEED_WORKER_DIGEST": "0123456789abcdef",
+        "HEED_WORKER_HEALTH_PORT": "8081",
+    }
+
+
+def test_what_the_author_says_stays() -> None:
+    mount = {"name": "work", "mountPath": "/tmp"}
+    own = {
+        **CONTAINER,
+        "env": [{"name": "HEED_NATS_URL", "value": "tls://mine"}, {"name": "KEY", "value": "$x"}],
+        "volumeMounts": [mount],
+        "readinessProbe": {"exec": {"command": ["true"]}},
+        "securityContext": {"readOnlyRootFilesystem": False, "runAsUser": 7},
+    }
+    found = deployment(
+        agent(
+            own,
+            automountServiceAccountToken=True,
+            terminationGracePeriodSeconds=5,
+            securityContext={"runAsNonRoot": False},
+            volumes=[{"name": "work", "emptyDir": {}}],
+        )
+    )
+
+    pod = pod_of(found)
+    assert (pod["automountServiceAccountToken"], pod["terminationGracePeriodSeconds"]) == (True, 5)
+    assert pod["securityContext"]["runAsNonRoot"] is False
+    assert pod["volumes"] == [{"name": "work", "emptyDir": {}}]
+    (container,) = pod["containers"]
+    assert container["volumeMounts"] == [mount]
+    assert container["securityContext"]["runAsUser"] == 7
+    assert container["readinessProbe"] == {"exec": {"command": ["true"]}}
+    assert variables(found)["HEED_NATS_URL"] == "tls://mine"
+    assert variables(found)["KEY"] == "$x"
+    assert "HEED_WORKER_HEALTH_PORT" not in variables(found)
+
+
+def test_only_the_worker_among_several_containers_talks_to_the_broker() -> None:
+    found = deployment(agent({"name": "proxy", "image": "proxy:1"}, CONTAINER), SECURED)
+
+    assert variables(found, 0) == {}
+    assert variables(found, 1)["HEED_NATS_CREDENTIALS"] == "/heed-nats/nats.creds"
+    proxy, worker = pod_of(found)["containers"]
+    assert [item["name"] for item in proxy["volumeMounts"]] == ["heed-tmp"]
+    assert [item["name"] for item in worker["volumeMounts"]] == ["heed-tmp", "heed-nats"]
+
+
+def test_it_belongs_to_its_agent_and_no_keys_of_heed_are_the_authors_to_set() -> None:
+    labels = {"team": "blue", "heed.dev/worker-of": "other"}
+    one = agent()
+    assert one.spec.worker is not None
+    worker = one.spec.worker.model_copy(
+        update={"template": {**(one.spec.worker.template or {}), "metadata": {"labels": labels}}}
+    )
+    found = deployment(one.model_copy(update={"spec": one.spec.model_copy(update={"worker": worker})}))
+
+    name = one.metadata.name
+    (owner,) = found["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["controller"]) == ("Agent", name, True)
+    assert found["metadata"]["name"] == f"{name}-worker"
+    assert found["spec"]["selector"] == {"matchLabels": {"heed.dev/worker-of": name}}
+    pods = found["spec"]["template"]["metadata"]["labels"]
+    assert (pods["team"], pods["heed.dev/worker-of"]) == ("blue", name)
+
+
+def test_a_bad_template_ends_no_pod_that_works() -> None:
+    rolling = deployment(agent())["spec"]["strategy"]["rollingUpdate"]
+
+    assert rolling["maxUnavailable"] == 0
+
+
+@pytest.mark.parametrize(("replicas", "owned"), [(None, {}), (0, {"replicas": 0}), (3, {"replicas": 3})])
+def test_replicas_are_owned_where_they_are_given(replicas: int | None, owned: dict[str, int]) -> None:
+    spec = deployment(agent(worker={} if replicas is None else {"replicas": replicas}))["spec"]
+
+    assert {key: value for key, value in spec.items() if key == "replicas"} == owned
+
+
+@pytest.mark.parametrize(
+    ("tasks", "seconds"),
+    [
+        ({}, 60),
+        ({"slow": {"function": {"name": "slow"}, "timeout": "10m"}}, 660),
+        ({"slow": {"function": {"name": "slow"}, "timeout": "1h", "attemptTimeout": "2m"}}, 180),
+        ({"slow": {"function": {"name": "slow"}}}, 3600),
+        ({"slow": {"function": {"name": "slow"}, "timeout": "3h"}}, 3600),
+        ({"nap": {"wait": {"for": "3h"}}}, 60),
+    ],
+)
+def test_a_pod_has_the_time_that_its_functions_need(tasks: dict[str, Any], seconds: int) -> None:
+    assert pod_of(deployment(agent(tasks=tasks)))["terminationGracePeriodSeconds"] == seconds
+
+
+# ── credentials ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def expiry(workload: dict[str, Any]) -> int:
+    return int(workload["spec"]["template"]["metadata"]["annotations"]["heed.dev/credentials-expire"])
+
+
+@pytest.mark.parametrize(
+    ("later", "renewed"), [(0, False), (2 * HOUR - 1, False), (2 * HOUR, True), (9 * HOUR, True)]
+)
+def test_credentials_are_renewed_when_a_third_of_their_lifetime_is_left(later: int, renewed: bool) -> None:
+    one = agent()
+    first = deployment(one, SECURED)
+    second = deployment(one, SECURED, first, NOW + later)
+
+    assert expiry(first) == NOW + 3 * HOUR
+    assert made.renewal_time(first, SECURED.lifetime) == NOW + 2 * HOUR
+    assert expiry(second) == (NOW + later + 3 * HOUR if renewed else expiry(first))
+    assert (second == first) is not renewed
+    assert (made.secret_of(second) != made.secret_of(first)) is renewed
+
+
+def test_other_pods_have_another_secret_with_credentials_of_their_own() -> None:
+    first = deployment(agent(), SECURED)
+    others = [
+        deployment(agent({**CONTAINER, "image": "researcher:2"}), SECURED, first, NOW + 60),
+        deployment(agent(worker={"digest": "fedcba9876543210"}), SECURED, first, NOW + 60),
+        deployment(agent(), Secured(), first, NOW + 60),
+    ]
+
+    assert [expiry(item) for item in others] == [NOW + 60 + 3 * HOUR] * 3
+    assert len({made.secret_of(item) for item in [first, *others]}) == 4
+
+
+@pytest.mark.parametrize("text", ["", "never", str(int(NOW) + 99 * HOUR), "-5"])
+def test_an_expiry_that_heed_did_not_write_is_not_believed(text: str) -> None:
+    one = agent()
+    forged = copy.deepcopy(deployment(one, SECURED))
+    forged["spec"]["template"]["metadata"]["annotations"]["heed.dev/credentials-expire"] = text
+
+    assert expiry(deployment(one, SECURED, forged)) == NOW + 3 * HOUR
+
+
+def test_a_secret_goes_with_the_pods_that_mount_it() -> None:
+    workload = deployment(agent(), SECURED)
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    metadata = {"name": "x-1", "namespace": "demo", "uid": "u-1", "labels": labels}
+
+    name = made.secret_of(workload)
+    assert name is not None
+    secret = made.secret_manifest({**workload, "metadata": metadata}, name, "secret")
+
+    kubernetes_validate.validate(secret, "1.33", strict=True)
+    (owner,) = secret["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("ReplicaSet", "x-1", "u-1")
+    assert secret["stringData"] == {"nats.creds": "secret"}
+    assert secret["metadata"]["name"] == name
+
+
+def test_without_credentials_no_secret_is_mounted() -> None:
+    workload = deployment(agent())
+
+    assert made.secret_of(workload) is None
+    assert made.renewal_time(workload, HOUR) is None
+
+
+# ── drift ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_applied_and_not_changed_since_is_current() -> None:
+    wanted = deployment(agent())
+    found = copy.deepcopy(wanted)
+    found["metadata"]["generation"] = 2
+
+    assert made.is_current(found, wanted, 2)
+    assert not made.is_current(found, wanted, 1)
+    assert not made.is_current(found, wanted, None)
+
+
+@pytest.mark.parametrize("member", ["labels", "ownerReferences"])
+def test_labels_and_owners_that_are_gone_are_drift(member: str) -> None:
+    wanted = deployment(agent())
+    found = copy.deepcopy(wanted)
+    found["metadata"]["generation"] = 2
+    del found["metadata"][member]
+
+    assert not made.is_current(found, wanted, 2)
