@@ -123,9 +123,9 @@ class KeyedBroker:
         return self.using(credentials, act, prefix)
 
 
-def installed(plane: ControlPlane) -> Path:
+def installed(plane: ControlPlane, *values: str) -> Path:
     """The chart's service account, rights and empty Secret, in NAMESPACE; returns the kubeconfig."""
-    manifests = render("nats.embedded.enabled=true", "webhook.enabled=false")
+    manifests = render("nats.embedded.enabled=true", "webhook.enabled=false", *values)
     wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Secret")
     documents = [item for item in manifests if item["kind"] in wanted]
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))

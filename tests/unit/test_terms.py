@@ -12,6 +12,7 @@ import pytest
 
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.task_credentials import TaskCredentials
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.engine.rate_limit import CommitRate
 from heed.kube import manager
 from heed.kube.client.client import KubeApi
@@ -98,6 +99,7 @@ class Replica:
             self.health,
             self.exposition,
             TaskCredentials(),
+            WorkerCredentials(),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 import kubernetes_validate
@@ -12,30 +11,22 @@ import pytest
 from heed.api.agent import Agent
 from heed.api.validation import parse_agent
 from heed.bus.auth.jwt import NatsKey, UserSigner
-from heed.core.effects import AgentRef
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.kube.workers import manifest as made
-from heed.kube.workers.access import OpenBroker, WorkerAccess
 from tests.builders.agents import manifest
 
 HOUR = 3600
 NOW = 1_000_000.0
-OPEN = OpenBroker("nats://broker:4222")
+OPEN = WorkerCredentials("nats://broker:4222")
 CONTAINER = {"name": "worker", "image": "researcher:1"}
 
 
-@dataclass(frozen=True)
-class Secured:
+def secured() -> WorkerCredentials:
     """A broker that asks for credentials."""
-
-    url: str = "nats://broker:4222"
-    signer: UserSigner = field(default_factory=lambda: UserSigner(NatsKey.new("account")))
-    lifetime: int = 3 * HOUR
-
-    def credentials(self, agent: AgentRef, digest: str) -> str:
-        return f"{agent} {digest}"
+    return WorkerCredentials(OPEN.url, UserSigner(NatsKey.new("account")), 3 * HOUR)
 
 
-SECURED = Secured()
+SECURED = secured()
 
 
 def agent(
@@ -49,7 +40,7 @@ def agent(
 
 
 def deployment(
-    one: Agent, access: WorkerAccess = OPEN, found: Any = None, now: float = NOW
+    one: Agent, access: WorkerCredentials = OPEN, found: Any = None, now: float = NOW
 ) -> dict[str, Any]:
     return made.deployment_manifest(one, access, found, now)
 
@@ -65,7 +56,7 @@ def variables(workload: dict[str, Any], index: int = 0) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("access", [OPEN, SECURED])
-def test_kubernetes_knows_every_field(access: WorkerAccess) -> None:
+def test_kubernetes_knows_every_field(access: WorkerCredentials) -> None:
     kubernetes_validate.validate(deployment(agent(), access), "1.33", strict=True)
 
 
@@ -209,7 +200,7 @@ def test_other_pods_have_another_secret_with_credentials_of_their_own() -> None:
     others = [
         deployment(agent({**CONTAINER, "image": "researcher:2"}), SECURED, first, NOW + 60),
         deployment(agent(worker={"digest": "fedcba9876543210"}), SECURED, first, NOW + 60),
-        deployment(agent(), Secured(), first, NOW + 60),
+        deployment(agent(), secured(), first, NOW + 60),
     ]
 
     assert [expiry(item) for item in others] == [NOW + 60 + 3 * HOUR] * 3

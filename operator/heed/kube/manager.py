@@ -23,6 +23,7 @@ from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.code_workers import NatsCodeWorkers
 from heed.bus.function_runner import FunctionTasks
 from heed.bus.task_credentials import TaskCredentials
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.engine.deciders import Deciders
 from heed.engine.observer import LogObserver, Observer, Observers
 from heed.engine.ports import EventBus
@@ -41,7 +42,6 @@ from heed.kube.status.address import check_gateway_url
 from heed.kube.status.reasons import explain_stream_flaws
 from heed.kube.watch import ClusterWatch
 from heed.kube.webhook.server import serve_admission
-from heed.kube.workers.access import OpenBroker
 from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import Settings
 
@@ -87,7 +87,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         await closing.enter_async_context(serve_admission(settings, asked))
         closing.push_async_callback(watch.wait_until_ended, WATCH_END_TIMEOUT_S)
         keys = await ensure_broker_keys(apart, settings, health)
-        access = TaskCredentials.of(settings, keys)
+        access, workers = TaskCredentials.of(settings, keys), WorkerCredentials.of(settings, keys)
         credentials = None if keys is None else keys[OPERATOR_CREDS]
         connection = await connect(settings, "heed-operator", credentials=credentials)
         health.connection = connection
@@ -95,7 +95,9 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         closing.push_async_callback(connection.close)
         bus = FencedBus(connection, leader.holds)
         observers = Observers(observer, metrics)
-        term = LeaderTerm(settings, observers, api, bus, connection, watch, health, exposition, access)
+        term = LeaderTerm(
+            settings, observers, api, bus, connection, watch, health, exposition, access, workers
+        )
         while True:
             await watch.wait_until_ended()
             await _connected(connection)
@@ -129,6 +131,7 @@ class LeaderTerm:
     health: ProbeState
     exposition: MetricsPage
     access: TaskCredentials
+    workers: WorkerCredentials
 
     async def run(self) -> None:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
@@ -147,7 +150,7 @@ class LeaderTerm:
             watched=namespace,
             access=access,
             gateway=self.settings.gateway,
-            workers=OpenBroker(access.url),
+            workers=self.workers,
             ping=code.answers,
         )
         beside: list[asyncio.Task[None]] = []

@@ -10,6 +10,7 @@ from typing import Any
 from heed.api.conditions import RATE_LIMITED
 from heed.bus.function_runner import FunctionTasks
 from heed.bus.task_credentials import TaskCredentials
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
@@ -44,7 +45,6 @@ from heed.kube.status.rate_limit_monitor import RateLimitMonitor
 from heed.kube.status.ready import WantedConditions, is_true, read_stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
-from heed.kube.workers.access import OpenBroker, WorkerAccess
 from heed.kube.workers.deployments import Ping, WorkerDeployments, never_answered
 from heed.settings import GatewaySettings
 
@@ -85,7 +85,7 @@ class AgentController:
         access: TaskCredentials | None = None,
         gateway: GatewaySettings | None = None,
         functions: FunctionTasks | None = None,
-        workers: WorkerAccess | None = None,
+        workers: WorkerCredentials | None = None,
         ping: Ping = never_answered,
     ) -> None:
         patience = patience or HealthThresholds()
@@ -118,7 +118,7 @@ class AgentController:
         )
         self._workers = WorkerDeployments(
             api,
-            workers or OpenBroker(),
+            workers or WorkerCredentials(),
             ping,
             said=self._ready.schedule,
             answers=self._go_over,

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.agent import Agent
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.core.effects import AgentRef
 from heed.kube.client.client import CORE_API, ApiError, KubeApi, resource_version
 from heed.kube.client.task_metadata import controller_uid
 from heed.kube.status.loop_health import UNDECIDED
 from heed.kube.status.worker_condition import EXTERNAL, WorkerState, WorkerVerdict, read_worker_state
 from heed.kube.workers import manifest
-from heed.kube.workers.access import WorkerAccess
 from heed.kube.workers.cluster_view import Key, WorkerObjects, apps_path
 from heed.kube.workers.rollout import SCALED_TO_ZERO, explain_refusal, is_complete, judge_rollout
 from heed.util.aio import stop
@@ -75,7 +75,7 @@ class WorkerDeployments:
     def __init__(
         self,
         api: KubeApi,
-        access: WorkerAccess,
+        access: WorkerCredentials,
         ping: Ping,
         *,
         said: Callable[[AgentRef], None],
@@ -205,6 +205,8 @@ class WorkerDeployments:
             return await self._remove(known, found)
         if found is not None and (obstacle := _obstacle(found, known.agent)) is not None:
             return obstacle, False
+        if self._access.missing is not None:
+            return WorkerState("False", "NoCredentials", self._access.missing), False
         found = await self._apply(known, found)
         await self._store_credentials(known, found)
         answered = await self._has_answered(known, found)
@@ -266,13 +268,13 @@ class WorkerDeployments:
         It may be there from an earlier try: its name says for what it was made.
         """
         name = manifest.secret_of(deployment)
-        if name is None or known.digest is None:
+        if name is None:
             return
         for replica_set in self._objects.replica_sets(deployment):
             key = replica_set["metadata"]["uid"], name
             if manifest.secret_of(replica_set) != name or key in known.stored:
                 continue
-            credentials = self._access.credentials(known.agent, known.digest)
+            credentials = self._access.credentials(known.agent, now=int(unix_time()))
             secret = manifest.secret_manifest(replica_set, name, credentials)
             try:
                 await self._api.create(f"{CORE_API}/namespaces/{known.agent.namespace}/secrets", secret)

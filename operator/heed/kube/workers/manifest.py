@@ -7,11 +7,11 @@ from typing import Any, Final
 from heed import names
 from heed.api.agent import Agent, WorkerSpec
 from heed.api.fields import parse_duration
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.workers import WORKER_CONTAINER, worker_container
 from heed.core.effects import AgentRef
 from heed.kube.client.task_metadata import author_keys, owner_reference
-from heed.kube.workers.access import WorkerAccess
 
 Body = Mapping[str, Any]
 HEALTH_PORT: Final = 8081
@@ -35,7 +35,9 @@ def deployment_name(agent: str) -> str:
     return f"{agent}-worker"
 
 
-def deployment_manifest(agent: Agent, access: WorkerAccess, found: Body | None, now: float) -> dict[str, Any]:
+def deployment_manifest(
+    agent: Agent, access: WorkerCredentials, found: Body | None, now: float
+) -> dict[str, Any]:
     """The Deployment of an Agent that has a template, on top of the one that was found.
 
     Its credentials stay until a third of their lifetime is left, or what the pods are made of is other.
@@ -132,7 +134,7 @@ def drain_seconds(agent: Agent) -> int:
     return min(MIN_DRAIN_S + longest, MAX_DRAIN_S)
 
 
-def _complete_pod(agent: Agent, access: WorkerAccess) -> dict[str, Any]:
+def _complete_pod(agent: Agent, access: WorkerCredentials) -> dict[str, Any]:
     """The template's pod with the worker's variables and probe, and defaults of restricted Pod Security."""
     worker = agent.spec.worker
     assert worker is not None
@@ -219,7 +221,7 @@ def _labels(agent: Agent) -> dict[str, str]:
     }
 
 
-def _digest(agent: Agent, worker: WorkerSpec, template: Body, access: WorkerAccess) -> str:
+def _digest(agent: Agent, worker: WorkerSpec, template: Body, access: WorkerCredentials) -> str:
     """What tells the pods of one template from those of the next, credentials' expiry aside."""
     signer = access.signer
     account = "" if signer is None else signer.account or signer.key.public
