@@ -40,7 +40,7 @@ RECOVERING = "recovering"
 POINTS = (*STARTING, RECOVERING, *(f"{when} {call}" for call in CALLS for when in ("before", "after")))
 
 SWEEP_EVERY = 10.0  # seconds, where the product takes minutes: a storm is over before they are
-ANSWER_TIMEOUT_S = 3.0  # where the product waits for half a minute, as for the silence of who has work
+ANSWER_TIMEOUT_S = 1.0  # where the product waits for half a minute, as for the silence of who has work
 ACK_WAIT_S = 4
 
 Call = Callable[..., Awaitable[Any]]

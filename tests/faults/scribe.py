@@ -38,10 +38,7 @@ from heed.sdk import (
 
 EDITION = 0
 LEAVES = 3  # that are steeped for an order of tea
-DAWDLES = (
-    (0.004, 4.0),
-    (0.03, 0.3),
-)  # shares of calls that take so many seconds; the first exceed the deadline
+DAWDLES = ((0.002, 1.5), (0.03, 0.05))  # shares of calls that take so many seconds; some exceed the deadline
 
 
 class Placed(Event, type="com.example.order.placed"):
