@@ -34,7 +34,8 @@ from tests.faults.spec_parts import STRANGER
 
 STRANGE_EDITION = -1
 PAUSE_S = 0.1
-HABITS = ("right", "twice", "late", "earlier", "fewer", "more", "nonsense", "unavailable", "silent")
+BAD_HABITS = ("twice", "late", "earlier", "fewer", "more", "nonsense", "unavailable", "silent")
+HABITS = (*BAD_HABITS, *["right"] * 4)
 
 
 class Rogue:

@@ -37,6 +37,7 @@ from heed.sdk import (
 )
 
 EDITION = 0
+SHOPS = ["/shop/1", "/shop/4"]  # whose orders are written down
 LEAVES = 3  # that are steeped for an order of tea
 DAWDLES = ((0.002, 1.5), (0.03, 0.05))  # shares of calls that take so many seconds; some exceed the deadline
 
@@ -108,6 +109,8 @@ class Blotted(Exception):
 
 
 agent = Agent("scribe", state=Book, idle_timeout="12s")
+for kind in (Placed, Amended, Settled, Work, Stopped, Closed):
+    agent.subscribe(kind, where=f"event.source in {SHOPS}")
 
 
 def draw() -> tuple[str, int]:
