@@ -84,6 +84,10 @@ env:
         key: {{ ternary $nats.signing.accountKey "account.pub" (ne $nats.signing.secretName "") | quote }}
         optional: true
 {{- end }}
+{{- if $nats.existingSecret }}
+  - name: HEED_NATS_WORKER_SIGNING_KEY
+    value: /etc/heed/nats-workers/workers.seed
+{{- end }}
 {{- end }}
 {{- end }}
 volumes:
@@ -139,6 +143,14 @@ volumes:
       secretName: {{ default $nats.existingSecret $nats.signing.secretName }}
       items: [{key: {{ $seed | quote }}, path: {{ $seed | quote }}}]
       defaultMode: 0440
+{{- if $nats.existingSecret }}
+  - name: nats-workers  # keys of an earlier release have none
+    secret:
+      secretName: {{ $nats.existingSecret }}
+      items: [{key: workers.seed, path: workers.seed}]
+      optional: true
+      defaultMode: 0440
+{{- end }}
 {{- end }}
 {{- end }}
 
