@@ -216,7 +216,10 @@ def test_one_secret_holds_what_broker_keys_prints() -> None:
     assert rendered.files() == {
         found.nats_credentials: ("keys", "operator.creds"),
         found.nats_signing_key: ("keys", "account.seed"),
+        found.nats_worker_signing_key: ("keys", "workers.seed"),
     }
+    [volume] = [item for item in rendered.pod()["volumes"] if item["name"] == "nats-workers"]
+    assert volume["secret"]["optional"] is True  # keys of an earlier release do not hold it
     assert rendered.environment()["HEED_NATS_ACCOUNT"]["secretKeyRef"]["name"] == "keys"
 
 
@@ -229,7 +232,8 @@ def test_single_secrets_win_over_the_one_for_all() -> None:
         "nats.signing.accountKey=",
     )
 
-    assert set(rendered.files().values()) == {("login", "heed.creds"), ("signer", "seed")}
+    others = {("login", "heed.creds"), ("signer", "seed")}
+    assert set(rendered.files().values()) == {*others, ("keys", "workers.seed")}
     assert "HEED_NATS_ACCOUNT" not in rendered.environment()
 
 

@@ -29,13 +29,18 @@ PING_TIMEOUT_S: Final = 5.0  # seconds for a request without calls
 class NatsCodeWorkers:
     """Asks workers on the subject that names the digest of their code, so that no others answer."""
 
-    def __init__(self, connection: Connection, timeout: float = ANSWER_TIMEOUT_S) -> None:
-        self._connection, self._timeout = connection, timeout
+    def __init__(
+        self, connection: Connection, timeout: float = ANSWER_TIMEOUT_S, missing: str | None = None
+    ) -> None:
+        """`missing` says why the broker lets in no workers, and what to do, where that is known."""
+        self._connection, self._timeout, self._missing = connection, timeout, missing
 
     async def ask(
         self, agent: AgentRef, digest: str, calls: Sequence[CodeCall]
     ) -> Sequence[CodeAnswer | FailedAnswer]:
         """See CodeWorkers."""
+        if self._missing is not None:
+            raise CodeUnavailable(self._missing)
         subject = names.decide_subject(agent.namespace, agent.name, digest)
         request = dump_compact({"calls": [call.to_json() for call in calls]}).encode()
         if len(request) > self._connection.max_payload:

@@ -88,6 +88,8 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         closing.push_async_callback(watch.wait_until_ended, WATCH_END_TIMEOUT_S)
         keys = await ensure_broker_keys(apart, settings, health)
         access, workers = TaskCredentials.of(settings, keys), WorkerCredentials.of(settings, keys)
+        if workers.missing is not None:
+            log.warning("no workers can log in", extra={"reason": workers.missing})
         credentials = None if keys is None else keys[OPERATOR_CREDS]
         connection = await connect(settings, "heed-operator", credentials=credentials)
         health.connection = connection
@@ -138,7 +140,7 @@ class LeaderTerm:
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
         pool = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
-        code = NatsCodeWorkers(self.connection)
+        code = NatsCodeWorkers(self.connection, missing=self.workers.missing)
         functions = FunctionTasks(self.connection, self.bus, self.settings.stream)
         fleet = AgentController(
             self.api,
