@@ -142,6 +142,43 @@ async def test_a_worker_that_answers_fewer_calls_is_asked_again() -> None:
     assert await decided(events, workers) == folded(events)
 
 
+class PartlyAway(Workers):
+    """The code, but that requests which begin with these events have no answer, the first time."""
+
+    def __init__(self, *events: str) -> None:
+        super().__init__()
+        self.away = set(events)
+
+    async def ask(
+        self, agent: AgentRef, digest: str, calls: Sequence[CodeCall]
+    ) -> Sequence[CodeAnswer | FailedAnswer]:
+        answers = await super().ask(agent, digest, calls)
+        if (first := str(calls[0].variables["event"]["id"])) in self.away:
+            self.away.remove(first)
+            raise CodeUnavailable("no worker answered")
+        return answers
+
+
+async def test_a_session_without_answers_holds_up_no_event_before_its_own() -> None:
+    events = [counted(number, f"s{number % 3}") for number in range(1, 10)]
+    workers = PartlyAway("2", "3")
+
+    assert await decided(events, workers) == folded(events)
+    assert workers.asked[:3] == [["1", "4", "7"], ["2", "5", "8"], ["3", "6", "9"]]
+    assert workers.asked[3:5] == [["2"], ["3"]]  # each when its turn has come
+
+
+async def test_an_event_without_an_answer_is_undecided_and_asked_for_again() -> None:
+    events = [counted(number, f"s{number % 2}") for number in range(1, 5)]
+    decider = Deciders(workers=(workers := PartlyAway("1"))).of(PROGRAM)
+
+    with pytest.raises(CodeUnavailable, match="no worker answered"):
+        await decider.decide(Ledger(), events[0], coming=events)
+
+    assert (await decider.decide(Ledger(), events[0], coming=events)) == folded(events)[0]
+    assert workers.asked == [["1", "3"], ["2", "4"], ["1"]]
+
+
 SENT = st.lists(
     st.tuples(
         st.sampled_from("ab"),

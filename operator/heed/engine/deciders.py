@@ -84,7 +84,7 @@ class CodeDecider:
     async def _foresee(self, ledger: Ledger, received: Received, coming: Iterable[Received]) -> bool:
         """Ask for the answers that an event and those after it need, of different sessions at once, if not done before.
 
-        Raises CodeUnavailable.
+        Raises CodeUnavailable where that of the event itself is not to be had. Others are asked for again, in turn.
         """
         looked = list(islice(coming, MAX_AHEAD))
         if not looked or looked[0] is not received or received.sequence <= self._foreseen:
@@ -96,7 +96,11 @@ class CodeDecider:
                 await self._decider.decide(ledger, received, answers=self._known)
             except AnswerMissing as missing:
                 runs.setdefault(str(missing.call.variables["session"]["key"]), []).append(missing.call)
-        await asyncio.gather(*(self._ask_run(calls) for calls in runs.values()))
+        asking = (self._ask_run(calls) for calls in runs.values())
+        own, *others = await asyncio.gather(*asking, return_exceptions=True)
+        for failure in filter(None, (own, *others)):
+            if failure is own or not isinstance(failure, CodeUnavailable):
+                raise failure
         return True
 
     async def _ask_run(self, calls: Sequence[CodeCall]) -> None:
