@@ -23,6 +23,7 @@ ORDER = (
     "test_examples",
     "test_rights",
     "test_tasks",
+    "test_workers",
     "test_interruptions",
     "test_upgrade",
     "test_uninstall",

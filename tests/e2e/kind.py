@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tests.cluster.controlplane.build import cache_root
+from tests.e2e import researchers
 from tests.e2e.node.demands import found
 from tests.e2e.node.images import OPERATOR, OPERATOR_NEXT, REPORT, ROOT, Failed, run, step
 
@@ -39,8 +40,13 @@ def up() -> Path:
         run(tool, "tag", OPERATOR, OPERATOR_NEXT)
         run(tool, "build", "--tag", REPORT, str(ROOT / "examples" / "progress"))
         with tempfile.TemporaryDirectory() as scratch:
+            base = (ROOT / "examples" / "research" / "Dockerfile").read_text().split()[1]
+            run(tool, "tag", OPERATOR, base)
+            workers = [f"{researchers.IMAGE}:{version}" for version in researchers.VERSIONS]
+            for version, name in zip(researchers.VERSIONS, workers, strict=True):
+                run(tool, "build", "--tag", name, str(researchers.write_context(Path(scratch), version)))
             archive = str(Path(scratch, "operator.tar"))
-            run(tool, "save", "--output", archive, OPERATOR, OPERATOR_NEXT, REPORT)
+            run(tool, "save", "--output", archive, OPERATOR, OPERATOR_NEXT, REPORT, *workers)
             run(_kind(), "load", "image-archive", archive, f"--name={NAME}")
     return kubeconfig
 

@@ -104,6 +104,7 @@ class Release:
         settings += [
             "log.level=debug",
             "approvals.retention=2",
+            "workers.enabled=true",
             *os.environ.get("E2E_VALUES", "").split(),
             *values,
         ]

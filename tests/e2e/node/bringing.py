@@ -26,6 +26,7 @@ def up(layout: Layout, install: bool = False) -> None:
         images.nats_archive(),
         images.operator_archive(),
         images.report_archive(),
+        *images.worker_archives(),
     ]
     bring_up(layout, programs)
     with step("loading images"):

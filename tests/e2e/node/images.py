@@ -21,6 +21,7 @@ from pathlib import Path
 import yaml
 
 from tests.cluster.controlplane.build import cache_root, module_binaries
+from tests.e2e import researchers
 from tests.e2e.node.archives import layer_of, write_archive
 from tests.e2e.node.configs import SANDBOX_IMAGE
 from tests.e2e.node.demands import PATH, found
@@ -125,6 +126,23 @@ def report_archive() -> Path:
     target.unlink(missing_ok=True)
     run("buildah", "push", "--quiet", REPORT, f"docker-archive:{target}:{REPORT}")
     return target
+
+
+def worker_archives() -> list[Path]:
+    """The images of an Agent's code, from the Dockerfile of its example on the operator's image."""
+    base = (ROOT / "examples" / "research" / "Dockerfile").read_text().split()[1]
+    run("buildah", "tag", OPERATOR, full_name(base))
+    archives = []
+    with tempfile.TemporaryDirectory(dir=folder()) as scratch:
+        for version in researchers.VERSIONS:
+            name, target = f"{researchers.IMAGE}:{version}", folder() / f"researcher-{version}.tar"
+            context = researchers.write_context(Path(scratch), version)
+            arguments = ["--format=docker", "--isolation=chroot", "--pull-never", f"--tag={name}"]
+            run("buildah", "bud", "--quiet", *arguments, str(context))
+            target.unlink(missing_ok=True)
+            run("buildah", "push", "--quiet", name, f"docker-archive:{target}:{name}")
+            archives.append(target)
+    return archives
 
 
 def _of_program(program: Path, place: str, name: str) -> Path:
