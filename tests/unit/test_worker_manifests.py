@@ -207,6 +207,21 @@ def test_other_pods_have_another_secret_with_credentials_of_their_own() -> None:
     assert len({made.secret_of(item) for item in [first, *others]}) == 4
 
 
+def test_pods_that_were_restarted_get_a_secret_of_their_own_that_stays() -> None:
+    first = deployment(agent(), SECURED)
+    restarted = copy.deepcopy(first)
+    written = restarted["spec"]["template"]["metadata"]["annotations"]
+    written["kubectl.kubernetes.io/restartedAt"] = "2026-11-30T07:00:00Z"
+
+    second = deployment(agent(), SECURED, restarted, NOW + 60)
+    seen = copy.deepcopy(second)  # server-side apply leaves what kubectl wrote
+    seen["spec"]["template"]["metadata"]["annotations"] |= written
+
+    assert expiry(second) == expiry(first)
+    assert made.secret_of(second) != made.secret_of(first)
+    assert deployment(agent(), SECURED, seen, NOW + 120) == second
+
+
 @pytest.mark.parametrize("text", ["", "never", str(int(NOW) + 99 * HOUR), "-5"])
 def test_an_expiry_that_heed_did_not_write_is_not_believed(text: str) -> None:
     one = agent()

@@ -28,6 +28,9 @@ MIN_READY_S: Final = (
     5  # seconds that a new pod is ready before an old one ends: the new code is asked by then
 )
 OLD_REPLICA_SETS: Final = 2
+RESTARTED_ANNOTATION: Final = (
+    "kubectl.kubernetes.io/restartedAt"  # of `kubectl rollout restart`, in the template
+)
 
 
 def deployment_name(agent: str) -> str:
@@ -55,7 +58,8 @@ def deployment_manifest(
     if access.signer is not None:
         expiry = _expiry(found, digest, access.lifetime, now)
         metadata["annotations"][names.ANNOTATION_EXPIRES] = str(expiry)
-        _add_credentials(spec, _secret_name(agent, digest, expiry))
+        restarted = "" if found is None else _annotation(found, RESTARTED_ANNOTATION)
+        _add_credentials(spec, _secret_name(agent, digest, expiry, restarted))
     replicas = {} if worker.replicas is None else {"replicas": worker.replicas}
     return {
         "apiVersion": "apps/v1",
@@ -228,11 +232,10 @@ def _digest(agent: Agent, worker: WorkerSpec, template: Body, access: WorkerCred
     return names.digest(agent.metadata.uid, worker.digest, dump_compact(template), account, size=8)
 
 
-def _secret_name(agent: Agent, digest: str, expiry: int) -> str:
-    """A name of its own for each ReplicaSet, as the Secret goes with that."""
-    return (
-        f"{deployment_name(agent.metadata.name)}-{names.digest(agent.metadata.uid, digest, expiry, size=8)}"
-    )
+def _secret_name(agent: Agent, digest: str, expiry: int, restarted: str) -> str:
+    """A name of its own for each ReplicaSet, as the Secret goes with that; a restart makes another ReplicaSet."""
+    suffix = names.digest(agent.metadata.uid, digest, expiry, restarted, size=8)
+    return f"{deployment_name(agent.metadata.name)}-{suffix}"
 
 
 def _expiry(found: Body | None, digest: str, lifetime: int, now: float) -> int:
