@@ -19,7 +19,7 @@ from heed.util.clock import timestamp, unix_time
 
 TICKS: Final = ("timer", "timers")  # kinds of due times that a suspended Agent leaves until it is resumed
 HOLD_BACK_S: Final = 1.0  # seconds until it is looked again whether an answer is still on its way
-MAX_HOLD_BACK_S: Final = 60.0  # seconds that an approval's end by time waits for such an answer at most
+MAX_HOLD_BACK_S: Final = 600.0  # seconds that the end of an approval by time waits for such an answer at most
 END_GRACE_S: Final = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
 
 
