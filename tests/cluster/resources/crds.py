@@ -48,6 +48,13 @@ RAY_JOB = Published(
     "config/crd/bases/ray.io_rayjobs.yaml",
 )
 
+SCALED_OBJECT = Published(
+    "github.com/kedacore/keda/v2",
+    "v2.18.0",
+    "h1:ttR223fii/4QJ0YvtrhcWHaEoezByb/t5CeFopjl6EI=",
+    "config/crd/bases/keda.sh_scaledobjects.yaml",
+)
+
 
 def definition_of(published: Published) -> dict[str, Any]:
     """The definition; skips where it cannot be had, and fails there in CI."""
