@@ -11,7 +11,7 @@ import yaml
 from heed import names
 from tests.cluster.operating import Stage
 from tests.cluster.resources.crds import SCALED_OBJECT, definition_of
-from tests.cluster.test_resource_kinds import install
+from tests.cluster.resources.kinds import install
 
 pytestmark = pytest.mark.cluster
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "workers"
