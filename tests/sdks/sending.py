@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -156,6 +156,21 @@ def typescript_worker() -> list[str]:
     return [node, str(_prepared(example, build) / "build/worker.js")]
 
 
+def graph_python(above: Sequence[str]) -> Path:
+    """A Python with what examples/graph needs, and beneath that the packages in these folders. Raises Unavailable."""
+
+    def install(folder: Path) -> None:
+        _run([sys.executable, "-m", "venv", str(folder / "venv")], folder)
+        _run(
+            [str(folder / "venv/bin/python"), "-m", "pip", "install", "-q", "-r", "requirements.txt"], folder
+        )
+
+    folder = _prepared(ROOT / "examples/graph", install, "requirements.txt")
+    (packages,) = (folder / "venv/lib").glob("python*/site-packages")
+    (packages / "beneath.pth").write_text("".join(f"{path}\n" for path in above))
+    return folder / "venv/bin/python"
+
+
 def asyncapi_schema() -> Path:
     """The schema of AsyncAPI 3.0 documents, out of the package of those who publish it. Raises Unavailable."""
     npm = _tool("npm")
@@ -195,10 +210,10 @@ def _tool(name: str) -> str:
     return found
 
 
-def _prepared(source: Path, prepare: Callable[[Path], None]) -> Path:
-    """A copy of a folder in the cache, prepared once for these very files."""
+def _prepared(source: Path, prepare: Callable[[Path], None], pattern: str = "*") -> Path:
+    """A copy of a folder in the cache, prepared once for its very files of a pattern."""
     name, made = source.name, shutil.ignore_patterns("node_modules", "build")
-    files = sorted(path for path in source.rglob("*") if path.is_file() and _is_source(path))
+    files = sorted(path for path in source.rglob(pattern) if path.is_file() and _is_source(path))
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heed" / "senders"
     cache.mkdir(parents=True, exist_ok=True)
