@@ -11,14 +11,15 @@ from nats.aio.msg import Msg
 
 from heed import names
 from heed.api.code import CodeAnswer, CodeHold
-from heed.bus.code_workers import read_reply
+from heed.bus.client.connection import Connection
+from heed.bus.code_workers import NatsCodeWorkers, read_reply
 from heed.bus.codec.cloudevents import encode
 from heed.bus.function_runner import FunctionTasks, read_end
 from heed.core.decision.code import FailedAnswer
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
 from heed.errors import CodeUnavailable
-from heed.settings import StreamSettings
+from heed.settings import Settings, StreamSettings
 from tests.builders.tasks import session_task
 from tests.unit.memorybus import MemoryBus
 
@@ -157,6 +158,13 @@ def test_an_answer_without_measure_fails_its_event(reply: str, code: str, messag
 def test_the_place_of_an_answer_is_a_line() -> None:
     (found,) = replied({"answers": [{"end": True, "place": "x" * 300}]})
     assert isinstance(found, CodeAnswer) and found.place == "x" * 200
+
+
+async def test_where_the_broker_lets_in_no_workers_none_is_asked() -> None:
+    workers = NatsCodeWorkers(Connection(Settings(), "test"), missing="make new keys")
+
+    with pytest.raises(CodeUnavailable, match=r"^make new keys$"):
+        await workers.ask(AgentRef("demo", "spy", "uid"), "abcd1234", [])
 
 
 def test_why_a_worker_cannot_answer_is_text() -> None:
