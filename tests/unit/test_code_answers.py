@@ -15,7 +15,7 @@ from heed.bus.client.connection import Connection
 from heed.bus.code_workers import NatsCodeWorkers, read_reply
 from heed.bus.codec.cloudevents import encode
 from heed.bus.function_runner import FunctionTasks, read_end
-from heed.core.decision.code import FailedAnswer
+from heed.core.decision.code import AnswerMissing, CodeCall, FailedAnswer, KnownAnswers
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
 from heed.errors import CodeUnavailable
@@ -250,3 +250,41 @@ def test_both_ends_of_one_attempt_have_one_id() -> None:
 
     assert len({end.id for end in ends}) == 1
     assert ends[1].reason == "Odd"
+
+
+def known(*sizes: int) -> tuple[KnownAnswers, list[bool]]:
+    """Answers whose states are so large, and which of them are still there."""
+    answers = KnownAnswers()
+    calls = [CodeCall(f"f{number}", {}, {}) for number in range(len(sizes))]
+    for call, size in zip(calls, sizes, strict=True):
+        answers.add(call, CodeAnswer(state={"a": "x" * size}))
+    return answers, [_is_known(answers, call) for call in calls]
+
+
+def _is_known(answers: KnownAnswers, call: CodeCall) -> bool:
+    try:
+        answers(call)
+    except AnswerMissing:
+        return False
+    return True
+
+
+def test_answers_that_a_worker_makes_large_are_not_all_kept() -> None:
+    mib = 1024**2
+    assert known(*[mib] * 15)[1] == [True] * 15
+    assert known(*[mib] * 16)[1] == [False] + [True] * 15
+    assert known(*[20 * mib] * 9)[1] == [False] + [True] * 8
+    assert known(*[1] * 4097)[1] == [False] + [True] * 4096
+
+
+def test_an_answer_that_is_given_again_is_the_newest_and_counts_once() -> None:
+    mib = 1024**2
+    answers, there = known(*[mib] * 15)
+    again = CodeCall("f0", {}, {})
+    answers.add(again, CodeAnswer(state={"a": "x" * mib}))
+    assert all(there)
+    assert all(_is_known(answers, CodeCall(f"f{number}", {}, {})) for number in range(15))
+
+    answers.add(CodeCall("more", {}, {}), CodeAnswer(state={"a": "x" * mib}))
+    assert _is_known(answers, again)
+    assert not _is_known(answers, CodeCall("f1", {}, {}))

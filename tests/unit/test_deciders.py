@@ -18,7 +18,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
-from heed.engine.deciders import MAX_AHEAD, MAX_RUN, Deciders
+from heed.engine.deciders import MAX_AHEAD, MAX_REQUESTS, MAX_RUN, Deciders
 from heed.errors import CodeUnavailable, DecisionFailed
 from heed.sdk import Agent, CodeError, Event, State, emit, end, hold
 from heed.sdk.in_process import answers_of, compile_code
@@ -109,6 +109,33 @@ def folded(events: Sequence[Received]) -> list[Decision]:
         made.append(decide(PROGRAM, ledger, event, answers=ANSWERS))
         ledger = made[-1].ledger
     return made
+
+
+async def test_no_more_than_so_many_sessions_are_asked_for_at_once() -> None:
+    events = [counted(number, f"s{number}") for number in range(1, 2 * MAX_REQUESTS + 2)]
+    workers = AtOnce()
+
+    made = await decided(events, workers)
+
+    assert workers.most_at_once == MAX_REQUESTS
+    assert sorted(workers.asked) == sorted([str(number)] for number in range(1, len(events) + 1))
+    assert made == folded(events)
+
+
+class AtOnce(Workers):
+    """Workers that note how many requests are under way."""
+
+    under_way = most_at_once = 0
+
+    async def ask(
+        self, agent: AgentRef, digest: str, calls: Sequence[CodeCall]
+    ) -> Sequence[CodeAnswer | FailedAnswer]:
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        try:
+            return await super().ask(agent, digest, calls)
+        finally:
+            self.under_way -= 1
 
 
 async def test_a_backlog_takes_one_request_for_each_session() -> None:

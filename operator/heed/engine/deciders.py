@@ -24,6 +24,7 @@ from heed.sandbox.decision_pool import DecisionPool
 
 MAX_AHEAD: Final = 512  # events that are looked at for calls, where the answer to one is missing
 MAX_RUN: Final = 64  # calls of one request
+MAX_REQUESTS: Final = 64  # of an Agent at once, each of another session: a reply may be as large as a message
 
 
 class NoWorkers:
@@ -89,13 +90,16 @@ class CodeDecider:
         looked = list(islice(coming, MAX_AHEAD))
         if not looked or looked[0] is not received or received.sequence <= self._foreseen:
             return False
-        self._foreseen = looked[-1].sequence
         runs: dict[str, list[CodeCall]] = {}
         for received in looked:
             try:
                 await self._decider.decide(ledger, received, answers=self._known)
             except AnswerMissing as missing:
-                runs.setdefault(str(missing.call.variables["session"]["key"]), []).append(missing.call)
+                session = str(missing.call.variables["session"]["key"])
+                if session not in runs and len(runs) == MAX_REQUESTS:
+                    break
+                runs.setdefault(session, []).append(missing.call)
+            self._foreseen = received.sequence
         asking = (self._ask_run(calls) for calls in runs.values())
         own, *others = await asyncio.gather(*asking, return_exceptions=True)
         for failure in filter(None, (own, *others)):

@@ -58,6 +58,8 @@ class CodeCall:
 
 
 MAX_KNOWN_ANSWERS: Final = 4096
+MAX_KNOWN_BYTES: Final = 16 * 1024**2  # of them as JSON
+MIN_KNOWN_ANSWERS: Final = 8  # which are kept at any size: one decision needs a few
 
 Answers = Callable[[CodeCall], CodeAnswer]
 
@@ -83,6 +85,8 @@ class KnownAnswers:
 
     def __init__(self) -> None:
         self._answers: dict[str, CodeAnswer | FailedAnswer] = {}
+        self._sizes: dict[str, int] = {}
+        self._bytes = 0
 
     def __call__(self, call: CodeCall) -> CodeAnswer:
         """The answer to a call. Raises AnswerMissing, and DecisionFailed where it failed."""
@@ -94,10 +98,26 @@ class KnownAnswers:
         return found
 
     def add(self, call: CodeCall, answer: CodeAnswer | FailedAnswer) -> None:
-        """Note an answer. The oldest ones are dropped where there are more than MAX_KNOWN_ANSWERS."""
-        self._answers[call.digest] = answer
-        if len(self._answers) > MAX_KNOWN_ANSWERS:
-            del self._answers[next(iter(self._answers))]
+        """Note an answer, as the newest one. The oldest ones are dropped where they are too many, or too large."""
+        digest = call.digest
+        self._drop(digest)
+        self._answers[digest], self._sizes[digest] = answer, _measure(answer)
+        self._bytes += self._sizes[digest]
+        while len(self._answers) > MAX_KNOWN_ANSWERS or (
+            self._bytes > MAX_KNOWN_BYTES and len(self._answers) > MIN_KNOWN_ANSWERS
+        ):
+            self._drop(next(iter(self._answers)))
+
+    def _drop(self, digest: str) -> None:
+        self._answers.pop(digest, None)
+        self._bytes -= self._sizes.pop(digest, 0)
+
+
+def _measure(answer: CodeAnswer | FailedAnswer) -> int:
+    """The bytes of an answer, as far as a worker decides how many there are."""
+    if isinstance(answer, FailedAnswer):
+        return len(answer.message)
+    return len(dump_compact([answer.state, answer.start, answer.emit, answer.cancel]))
 
 
 def without_code(call: CodeCall) -> CodeAnswer:
