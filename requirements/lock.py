@@ -30,8 +30,9 @@ def wanted() -> dict[str, list[str]]:
     document = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
     project, groups = document["project"], document["dependency-groups"]
     build = document["build-system"]["requires"]
-    runtime = project["dependencies"]
-    demo = [*runtime, *build, *project["optional-dependencies"]["dev-server"]]
+    extras = project["optional-dependencies"]
+    runtime = [*project["dependencies"], *extras["operator"]]
+    demo = [*runtime, *build, *extras["dev"]]
     test = [*demo, *groups["test"]]
     check = [*test, *groups["check"]]
     coverage = [*test, *groups["coverage"]]

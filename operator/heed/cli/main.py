@@ -44,6 +44,14 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
         "completion": "Print a script that lets your shell complete heed's commands.",
     },
 }
+# Modules of the packages that the extras of these names bring, beyond what is always there.
+DEV_MODULES: Final = frozenset({"cel_expr_python", "cloudevents", "cronsim", "jsonschema_rs"})
+OPERATOR_MODULES: Final = frozenset(
+    {"cryptography", "kopf", "kubernetes", "markdown_it", "prometheus_client"}
+)
+CLUSTER_COMMANDS: Final = frozenset(
+    {"operator", "gateway", "suspend", "resume", "approvals", "approve", "reject", "answer"}
+)
 EPILOG: Final = """\b
 Examples:
   heed validate -f agent.yaml
@@ -68,8 +76,7 @@ class LazyGroup(click.Group):
         try:
             command = getattr(importlib.import_module(_module(cmd_name)), cmd_name.replace("-", "_"))
         except ModuleNotFoundError as error:
-            missing = error.name or str(error)
-            raise CliError(f"heed {cmd_name} needs the Python package {missing}; install it first") from error
+            raise CliError(_explain_missing(cmd_name, error)) from error
         assert isinstance(command, click.Command)
         return command
 
@@ -111,10 +118,27 @@ class LazyGroup(click.Group):
         except HeedError as error:
             _show_traceback(error)
             raise to_cli_error(error) from None
+        except ModuleNotFoundError as error:
+            if _root_of(error) not in DEV_MODULES | OPERATOR_MODULES:
+                raise _failure(_broke(error), error) from None
+            raise _failure(_explain_missing(ctx.invoked_subcommand or "", error), error) from None
         except OSError as error:
             raise _failure(_system_error(error), error) from None
         except Exception as error:
             raise _failure(_broke(error), error) from None
+
+
+def _explain_missing(command: str, error: ModuleNotFoundError) -> str:
+    """Which package a command lacks, and the extra that brings it."""
+    missing = _root_of(error)
+    if missing not in DEV_MODULES | OPERATOR_MODULES:
+        return f"heed {command} needs the Python package {error.name or error}; install it first"
+    extra = "dev" if missing in DEV_MODULES and command not in CLUSTER_COMMANDS else "operator"
+    return f"heed {command} needs the Python package {missing}; install it: pip install 'heed[{extra}]'"
+
+
+def _root_of(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
 
 
 def _system_error(error: OSError) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from heed import names
 from heed.api.agent import Agent
 from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifest, parse_manifests
 from heed.api.validation import parse_agent
+from heed.cli.code_manifests import choose_types, read_code
 from heed.core.compiler.program import Program
 from heed.core.decision.code import Answers as CodeAnswers
 from heed.errors import InvalidManifest, InvalidSettings, Problem
@@ -17,9 +17,7 @@ from heed.local.manifest_loader import find_files
 from heed.local.policy_loader import NO_RULES, PolicySet, load_policies
 from heed.sdk.in_process import answers_of
 from heed.sdk.loading import ModuleFailed, is_python
-from heed.sdk.loading import load_agents as load_code
-from heed.sdk.manifest_places import CodeManifest, code_manifests
-from heed.sdk.places import show_path
+from heed.sdk.manifest_places import CodeManifest
 
 STDIN: Final = "-"
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
@@ -61,38 +59,6 @@ def read_manifests(source: str) -> list[Manifest]:
             raise UnreadableManifest(error.source, error.line, 1, error.message, error.remedy) from None
     text = read_text(source)
     return parse_manifests(text, source_name(source))
-
-
-def read_code(source: str) -> list[CodeManifest]:
-    """The manifests of the Agents in `module[:agent]`. Raises InvalidSettings, ModuleFailed."""
-    return [
-        manifest
-        for agent in load_code(source)
-        for manifest in code_manifests(agent, show_path(agent.place.file))
-    ]
-
-
-def choose_types(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """The manifests without those event types of code that a file declares, or other code before."""
-    found = list(manifests)
-    seen = {_event_type(item) for item in found if not isinstance(item, CodeManifest)}
-    chosen: list[Manifest] = []
-    for item in found:
-        key = _event_type(item) if isinstance(item, CodeManifest) else None
-        if key is None or key not in seen:
-            chosen.append(item)
-            seen.add(key)
-    return chosen
-
-
-def _event_type(manifest: Manifest) -> tuple[str, str] | None:
-    """Namespace and type of an EventType."""
-    if manifest.rule != names.EVENT_TYPE:
-        return None
-    metadata, spec = manifest.document.get("metadata"), manifest.document.get("spec")
-    if not isinstance(metadata, dict) or not isinstance(spec, dict):
-        return None
-    return str(metadata.get("namespace") or "default"), str(spec.get("type"))
 
 
 def source_name(source: str) -> str:

@@ -8,14 +8,8 @@ import click
 
 from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifest
 from heed.api.validation import parse_agent
-from heed.cli.manifest_files import (
-    LoadedAgent,
-    choose_types,
-    duplicate_agents,
-    find_sources,
-    read_manifests,
-    source_name,
-)
+from heed.cli.code_manifests import choose_types
+from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources, read_manifests, source_name
 from heed.cli.next_ticks import describe_timers, find_next_ticks
 from heed.cli.output import OutputFormat, output_option, paint, show_data
 from heed.core.compiler.admission import check_gateway_object

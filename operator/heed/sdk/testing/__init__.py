@@ -10,6 +10,14 @@
 `heed_server` wherever Heed is installed.
 """
 
+from importlib.util import find_spec
+
+if find_spec("cel_expr_python") is None:
+    message = (
+        "heed.sdk.testing makes the operator's decisions and needs CEL; install it: pip install 'heed[dev]'"
+    )
+    raise ModuleNotFoundError(message, name="cel_expr_python")
+
 from heed.sdk.testing.plan import Action, Advance, Answer, Complete, Crash, Fail, Plan, Publish
 from heed.sdk.testing.simulation import DeadLetter, Simulation, SimulationFactory
 
