@@ -101,9 +101,9 @@ class CodeDecider:
                 runs.setdefault(session, []).append(missing.call)
             self._foreseen = received.sequence
         asking = (self._ask_run(calls) for calls in runs.values())
-        own, *others = await asyncio.gather(*asking, return_exceptions=True)
-        for failure in filter(None, (own, *others)):
-            if failure is own or not isinstance(failure, CodeUnavailable):
+        failures = await asyncio.gather(*asking, return_exceptions=True)
+        for number, failure in enumerate(failures):  # the first is of the event's own session
+            if failure is not None and (number == 0 or not isinstance(failure, CodeUnavailable)):
                 raise failure
         return True
 
