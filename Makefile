@@ -108,6 +108,7 @@ workflows: | $(BIN)/python
 verify: $(STAMP_check) ## Are generated and locked files current?
 	$(BIN)/heed crds --check --output crds --output charts/heed/files/crds
 	$(BIN)/python -m tests.jobfields --check
+	$(BIN)/python -m tests.python_reference --check
 	$(BIN)/python .ci/release.py version --check
 	$(BIN)/python requirements/lock.py --check
 
@@ -167,6 +168,7 @@ generate: $(STAMP_check) ## Write the CRDs, the version (of pyproject.toml) and 
 	$(BIN)/python .ci/release.py version
 	$(BIN)/heed crds --output crds --output charts/heed/files/crds
 	$(BIN)/python -m tests.jobfields
+	$(BIN)/python -m tests.python_reference
 	$(BIN)/python -m tests.e2e.rbac_page
 
 lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newest versions
