@@ -201,6 +201,24 @@ def test_the_last_good_generation_decides_until_the_new_code_answers(
     assert not stage.status("researcher").get("lastValidSpec")
 
 
+def test_at_zero_replicas_no_worker_of_new_code_is_awaited(
+    stage: Stage, workers: tuple[CodeWorker, CodeWorker]
+) -> None:
+    one, two = workers
+    stage.apply(with_template(one.manifest(), replicas=0))
+    until_condition(stage, "False", "ScaledToZero")
+
+    stage.apply(with_template(two.manifest(), image="workers:2", replicas=0))
+
+    until_deployed(stage, "workers:2")
+    ready = until_condition(stage, "True", "Subscribed", "Ready")
+    assert ready["observedGeneration"] == 2
+    ask(stage, "comets")
+    until_condition(stage, "False", "CodeUnavailable", "Ready")
+    two.start()
+    until_answered(stage, comets="two of comets")
+
+
 def test_a_deployment_of_somebody_else_is_left_alone(
     stage: Stage, workers: tuple[CodeWorker, CodeWorker]
 ) -> None:
