@@ -104,6 +104,10 @@ def condition(status: dict[str, Any], type_: str = "WorkerReady") -> dict[str, A
     return next((item for item in status["conditions"] if item["type"] == type_), {})
 
 
+def summary(said: dict[str, Any]) -> tuple[Any, ...]:
+    return said.get("status"), said.get("reason"), said.get("observedGeneration")
+
+
 def until_condition(stage: Stage, status: str, reason: str, type_: str = "WorkerReady") -> dict[str, Any]:
     def holds(found: dict[str, Any]) -> bool:
         said = condition(found, type_)
@@ -211,8 +215,8 @@ def test_at_zero_replicas_no_worker_of_new_code_is_awaited(
     stage.apply(with_template(two.manifest(), image="workers:2", replicas=0))
 
     until_deployed(stage, "workers:2")
-    ready = until_condition(stage, "True", "Subscribed", "Ready")
-    assert ready["observedGeneration"] == 2
+    ready = ("True", "Subscribed", 2)
+    stage.until(lambda found: ready == summary(condition(found, "Ready")), "researcher", "generation 2")
     ask(stage, "comets")
     until_condition(stage, "False", "CodeUnavailable", "Ready")
     two.start()
