@@ -99,7 +99,9 @@ class WorkerDeployments:
             known = self._agents[key] = self._begin(agent, wanted, body)
         elif known.wanted.spec.worker != wanted.spec.worker or known.wanted.spec.tasks != wanted.spec.tasks:
             known.wanted = wanted
-            self._set_verdict(known, self._first_verdict(known, known.applied is not None))
+            known.verdict = self._first_verdict(
+                known, known.applied is not None
+            )  # the last one is of older pods
         known.wanted = wanted
         known.changed.set()
 
