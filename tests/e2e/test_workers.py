@@ -82,16 +82,16 @@ class Readers:
             yield question(next(self._numbers))
 
 
-def worker_ready(cluster: Cluster, namespace: str, reason: str) -> dict[str, Any]:
-    """WorkerReady, once it has this reason."""
+def worker_ready(cluster: Cluster, namespace: str, *reasons: str) -> dict[str, Any]:
+    """WorkerReady, once it has one of these reasons."""
 
     def look() -> dict[str, Any] | None:
         found = cluster.status(AGENT, namespace).get("conditions") or []
         return next(
-            (item for item in found if (item["type"], item["reason"]) == ("WorkerReady", reason)), None
+            (item for item in found if item["type"] == "WorkerReady" and item["reason"] in reasons), None
         )
 
-    return eventually(look, 2 * PATIENCE, what=f"WorkerReady to say {reason}")
+    return eventually(look, 2 * PATIENCE, what=f"WorkerReady to say {' or '.join(reasons)}")
 
 
 def pods(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ def test_a_worker_is_rolled_under_load_and_an_image_that_is_not_there_changes_no
     # When an image is not there, then the code of before goes on
     missing = manifests(tmp_path / "third", 1, image=f"{researchers.IMAGE}:none")
     cluster.apply(missing, namespace)
-    worker_ready(cluster, namespace, "Unavailable")
+    worker_ready(cluster, namespace, "ErrImagePull", "ImagePullBackOff")
     readers.ask()
     assert readers.until_answered(asked + 2)[researchers.fact(2)] == before + 2
 
