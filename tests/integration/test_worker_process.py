@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from heed import names
 from heed.bus.client.connection import connect
 from heed.bus.code_workers import NatsCodeWorkers
 from heed.core.effects import AgentRef
@@ -21,6 +23,7 @@ from heed.sdk.manifest import code_digest
 from heed.settings import Settings
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import HEED
+from tests.integration.waiting import until
 from tests.nats_server import NatsServer, require_nats_server
 from tests.patience import PATIENCE
 from tests.ports import free_port
@@ -42,6 +45,41 @@ def begin(event: Asked):
 def start(event: Asked):
     return None
 """
+
+SLOW = """
+import pathlib, time
+from heed.sdk import Agent, Event
+
+class Asked(Event, type="com.example.asked"):
+    topic: str
+
+agent = Agent("first")
+
+@agent.on
+def begin(event: Asked):
+    here = pathlib.Path(__file__).parent
+    (here / "begun").touch()
+    while not (here / "go").exists():
+        time.sleep(0.01)
+"""
+CALL = {
+    "function": "begin",
+    "variables": {
+        "event": {
+            "id": "1",
+            "source": "/s",
+            "type": "com.example.asked",
+            "specversion": "1.0",
+            "data": {"topic": "x"},
+        },
+        "agent": {"name": "first", "namespace": "demo", "labels": {}},
+        "session": {"key": "s", "startedAt": "2026-01-01T12:00:00.000000Z"},
+        "task": {},
+        "input": {},
+    },
+    "state": {},
+    "pending": {},
+}
 
 
 @pytest.fixture
@@ -122,3 +160,37 @@ def test_it_runs_no_other_code_than_the_manifest_names(server: NatsServer, modul
 
     assert done.returncode == 2
     assert "HEED_WORKER_DIGEST=0123456789abcdef" in done.stderr
+
+
+def test_it_answers_what_it_has_taken_before_it_ends(server: NatsServer, module: Path) -> None:
+    module.write_text(SLOW)
+    given = environment(server, module, free_port())
+    process = subprocess.Popen([str(HEED), "worker", str(module)], env=given)
+
+    async def act() -> bytes:
+        connection = await connect(Settings(nats_url=server.url), "test", attempts=3)
+        workers, agent = NatsCodeWorkers(connection), AgentRef("demo", "first", "u-1")
+        digest = given["HEED_WORKER_DIGEST"]
+
+        async def unasked() -> bool:
+            return not await workers.answers(agent, digest)
+
+        try:
+            await until(lambda: workers.answers(agent, digest), PATIENCE)
+            subject = names.decide_subject("demo", "first", digest)
+            request = json.dumps({"calls": [CALL]}).encode()
+            reply = asyncio.create_task(connection.request(subject, request, timeout=PATIENCE))
+            await until((module.parent / "begun").exists, PATIENCE)
+            process.send_signal(signal.SIGTERM)
+            await until(unasked, PATIENCE)
+            (module.parent / "go").touch()
+            return (await reply).data
+        finally:
+            await connection.close()
+
+    try:
+        assert json.loads(asyncio.run(act())) == {"answers": [{"place": "agent.py:10"}]}
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()

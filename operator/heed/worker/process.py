@@ -10,6 +10,7 @@ from typing import Final
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from heed import names
 from heed.bus.client.connection import Connection
@@ -42,6 +43,7 @@ class Worker:
         self._options = options or WorkerOptions()
         self.agent, self.digest = agent, code_digest(agent)
         self._asked: Client | None = None
+        self._requests: Subscription | None = None
         self._waiting = 0  # bytes of requests
         self._connection, self._namespace = connection, namespace
         self._resources = Resources()
@@ -73,7 +75,7 @@ class Worker:
             await self._drain()
 
     async def _subscribe(self, client: Client) -> None:
-        await client.subscribe(self.subject, queue=QUEUE, cb=self._take)
+        self._requests = await client.subscribe(self.subject, queue=QUEUE, cb=self._take)
         await client.flush()
         self._asked = client
         log.info("worker ready", extra={"agent": self.agent.name, "digest": self.digest})
@@ -103,9 +105,12 @@ class Worker:
             await message.respond(reply)
 
     async def _drain(self) -> None:
-        """Take no more requests, and answer those that were taken."""
+        """Take no more requests, and answer those that were taken before the connection ends."""
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self._connection.client.drain()
+            if self._requests is not None:
+                await self._requests.drain()  # type: ignore[no-untyped-call]
         if self._busy:
             await asyncio.wait(self._busy)
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self._connection.client.drain()
         self._threads.shutdown(wait=False)
