@@ -95,9 +95,8 @@ def worker_ready(cluster: Cluster, namespace: str, *reasons: str) -> dict[str, A
 
 
 def pods(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
-    """The workers' pods that are not on their way out."""
-    found = cluster.items("pods", "-n", namespace, "-l", f"{names.LABEL_WORKER_OF}={AGENT}")
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    """The workers' pods, also those that are on their way out."""
+    return cluster.items("pods", "-n", namespace, "-l", f"{names.LABEL_WORKER_OF}={AGENT}")
 
 
 def rolled(cluster: Cluster, namespace: str, holds: Callable[[dict[str, Any]], bool]) -> None:
@@ -159,6 +158,8 @@ def test_workers_go_to_zero_and_back_and_get_new_credentials(
     cluster.apply(manifests(tmp_path / "first", 1), namespace)
     cluster.until_ready(AGENT, namespace)
     readers = Readers(broker, namespace)
+
+    worker_ready(cluster, namespace, "Available")
 
     # When there are none, then events wait
     cluster.kubectl("scale", "deployment", DEPLOYMENT, "-n", namespace, "--replicas=0")

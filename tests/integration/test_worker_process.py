@@ -153,6 +153,19 @@ def test_it_is_ready_once_it_can_be_asked(server: NatsServer, module: Path) -> N
         assert process.wait(PATIENCE) == 0
 
 
+def test_it_stops_also_where_there_is_no_broker(server: NatsServer, module: Path) -> None:
+    server.stop()
+    given = environment(server, module, 0)
+    process = subprocess.Popen(
+        [str(HEED), "worker", str(module)], env=given, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    with process.stderr as told:
+        assert "broker not reached" in told.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
 def test_it_runs_no_other_code_than_the_manifest_names(server: NatsServer, module: Path) -> None:
     given = environment(server, module, 0, digest="0123456789abcdef")
 

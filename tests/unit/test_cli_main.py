@@ -295,3 +295,23 @@ def test_an_interrupted_demo_ends_like_the_others(monkeypatch: pytest.MonkeyPatc
     result = heed("demo")
 
     assert (result.exit_code, result.output) == (130, "")
+
+
+@pytest.mark.parametrize(("process", "ends"), [(1, True), (2, False)])
+def test_as_the_first_process_of_a_container_it_ends_with_sigterm_while_it_starts(
+    monkeypatch: pytest.MonkeyPatch, process: int, ends: bool
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(os, "getpid", lambda: process)
+    try:
+        CliRunner().invoke(main, ["--version"])
+        handler = signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert (handler != before) is ends
+    if ends:
+        assert callable(handler)
+        with pytest.raises(SystemExit) as ended:
+            handler(signal.SIGTERM, None)
+        assert ended.value.code == 143

@@ -4,6 +4,8 @@ import importlib
 import importlib.util
 import logging
 import os
+import signal
+import sys
 import traceback
 from typing import Any, Final
 
@@ -64,6 +66,15 @@ heed COMMAND --help says more. HEED_DEBUG=1 shows the traceback of an error."""
 
 class LazyGroup(click.Group):
     """A group that knows its commands by name, and turns errors into messages and exit codes."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command. As the first process of a container it ends with SIGTERM, also while it starts.
+
+        Linux ignores the signals of a process 1 for which it has no handler: pid_namespaces(7).
+        """
+        if os.getpid() == 1:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands that are installed."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heed import names
-from heed.bus.client.connection import connect
+from heed.bus.client.connection import Connection, connect
 from heed.errors import InvalidManifest, InvalidSettings
 from heed.sdk.agent import Agent
 from heed.sdk.loading import load_agent, load_agents
@@ -20,6 +20,7 @@ from heed.sdk.manifest import code_digest
 from heed.sdk.manifest_places import code_manifests
 from heed.sdk.places import show_path
 from heed.settings import Settings
+from heed.util.aio import stop
 from heed.worker.options import WorkerOptions
 from heed.worker.probes import serve_probes
 from heed.worker.process import Worker
@@ -66,10 +67,24 @@ async def run_worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     inbox = names.worker_inbox(namespace, agent.name)
-    connection = await connect(settings, f"heed worker {namespace}/{agent.name}", inbox_prefix=inbox)
+    connection = await _connect(settings, f"heed worker {namespace}/{agent.name}", inbox, stopping)
+    if connection is None:
+        return
     try:
         worker = Worker(agent, connection, namespace, options)
         async with serve_probes(options.health_port, worker.missing):
             await worker.run(stopping)
     finally:
         await connection.close()
+
+
+async def _connect(settings: Settings, name: str, inbox: str, stopping: asyncio.Event) -> Connection | None:
+    """A connection, or None where it is time to stop before there is one. Raises InvalidSettings."""
+    connecting = asyncio.create_task(connect(settings, name, inbox_prefix=inbox))
+    told = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait({connecting, told}, return_when=asyncio.FIRST_COMPLETED)
+        return connecting.result() if connecting.done() else None
+    finally:
+        await stop(told)
+        await stop(connecting)
