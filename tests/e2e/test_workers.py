@@ -191,3 +191,9 @@ def test_workers_go_to_zero_and_back_and_get_new_credentials(
     assert asked > 2
     readers.until_answered(asked)
     assert len(pods(cluster, namespace)) == 2, "how many there are is still the user's to say"
+
+    # When somebody else is to run them, then Heed's go
+    removed = '[{"op": "remove", "path": "/spec/worker/template"}]'
+    cluster.kubectl("patch", "agent", AGENT, "-n", namespace, "--type=json", "-p", removed)
+    eventually(lambda: not pods(cluster, namespace), 2 * PATIENCE, what="the workers to be gone")
+    worker_ready(cluster, namespace, "External")
