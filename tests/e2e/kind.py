@@ -40,8 +40,7 @@ def up() -> Path:
         run(tool, "tag", OPERATOR, OPERATOR_NEXT)
         run(tool, "build", "--tag", REPORT, str(ROOT / "examples" / "progress"))
         with tempfile.TemporaryDirectory() as scratch:
-            base = (ROOT / "examples" / "research" / "Dockerfile").read_text().split()[1]
-            run(tool, "tag", OPERATOR, base)
+            run(tool, "tag", OPERATOR, researchers.base_image())
             workers = [f"{researchers.IMAGE}:{version}" for version in researchers.VERSIONS]
             for version, name in zip(researchers.VERSIONS, workers, strict=True):
                 run(tool, "build", "--tag", name, str(researchers.write_context(Path(scratch), version)))

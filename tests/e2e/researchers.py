@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "research"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DOCKERFILE = EXAMPLES / "workers" / "Dockerfile"
 IMAGE = "ghcr.io/example/researcher"
 VERSIONS = (1, 2)
 FACT = "Their tails point away from the Sun."
@@ -22,12 +23,17 @@ def fact(version: int) -> str:
     return FACT if version == 1 else LATER_FACT
 
 
+def base_image() -> str:
+    """The image that those of Agents are built on."""
+    return DOCKERFILE.read_text().split()[1]
+
+
 def write_context(folder: Path, version: int) -> Path:
     """The folder that the image of a version is built from: the Dockerfile and the module."""
     context = folder / str(version)
     context.mkdir(parents=True)
-    shutil.copy(EXAMPLE / "Dockerfile", context)
-    text = (EXAMPLE / "agent.py").read_text()
+    shutil.copy(DOCKERFILE, context)
+    text = (EXAMPLES / "research" / "agent.py").read_text()
     assert FACT in text
     (context / "agent.py").write_text(text.replace(FACT, fact(version)))
     return context

@@ -130,8 +130,7 @@ def report_archive() -> Path:
 
 def worker_archives() -> list[Path]:
     """The images of an Agent's code, from the Dockerfile of its example on the operator's image."""
-    base = (ROOT / "examples" / "research" / "Dockerfile").read_text().split()[1]
-    run("buildah", "tag", OPERATOR, full_name(base))
+    run("buildah", "tag", OPERATOR, full_name(researchers.base_image()))
     archives = []
     with tempfile.TemporaryDirectory(dir=folder()) as scratch:
         for version in researchers.VERSIONS:
