@@ -16,11 +16,13 @@ import pytest
 
 from heed import names
 from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.code_workers import NatsCodeWorkers
-from heed.core.effects import AgentRef
+from heed.bus.work_queue import WorkQueue
+from heed.core.effects import AgentRef, TaskWork
 from heed.sdk.loading import load_agent
 from heed.sdk.manifest import code_digest
-from heed.settings import Settings
+from heed.settings import Settings, StreamSettings
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import HEED
 from tests.integration.waiting import until
@@ -61,6 +63,24 @@ def begin(event: Asked):
     (here / "begun").touch()
     while not (here / "go").exists():
         time.sleep(0.01)
+"""
+ENDLESS = """
+import asyncio, pathlib
+from heed.sdk import Agent, Event
+
+class Asked(Event, type="com.example.asked"):
+    topic: str
+
+agent = Agent("first")
+
+@agent.task()
+async def work():
+    (pathlib.Path(__file__).parent / "begun").touch()
+    await asyncio.Event().wait()
+
+@agent.on
+def begin(event: Asked):
+    return work.start()
 """
 CALL = {
     "function": "begin",
@@ -203,6 +223,38 @@ def test_it_answers_what_it_has_taken_before_it_ends(server: NatsServer, module:
 
     try:
         assert json.loads(asyncio.run(act())) == {"answers": [{"place": "agent.py:10"}]}
+        assert process.wait(PATIENCE) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_what_it_finishes_can_be_cancelled_to_its_end(server: NatsServer, module: Path) -> None:
+    module.write_text(ENDLESS)
+    process = subprocess.Popen([str(HEED), "worker", str(module)], env=environment(server, module, 0))
+    agent = AgentRef("demo", "first", "u-1")
+    item = TaskWork(agent, "work-1", "work", "function", "s", {"name": "work"}, {"input": {}}, None, 0)
+
+    async def act() -> None:
+        connection = await connect(Settings(nats_url=server.url), "test", attempts=3)
+        await ensure_streams(connection, StreamSettings())
+        queue, stream = WorkQueue(connection, StreamSettings()), connection.client.jetstream()
+
+        async def left() -> bool:
+            consumer = names.work_consumer(agent.namespace, agent.name)
+            return not (await stream.consumer_info(names.WORK_STREAM, consumer)).num_waiting
+
+        try:
+            await queue.put(item)
+            await until((module.parent / "begun").exists, PATIENCE)
+            process.send_signal(signal.SIGTERM)
+            await until(left, PATIENCE)
+            await queue.remove(agent, item.attempt_id)
+        finally:
+            await connection.close()
+
+    try:
+        asyncio.run(act())
         assert process.wait(PATIENCE) == 0
     finally:
         process.kill()

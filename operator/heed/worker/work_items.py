@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heed import names
@@ -49,6 +50,7 @@ class FunctionWorker:
         self._bus, self._resources = JetStreamBus(connection), resources
         self._slots = asyncio.Semaphore(concurrency)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._heard: Client | None = None  # which cancellations are heard on
         self._functions = {
             task.function.__name__: task for task in agent.tasks.values() if isinstance(task, FunctionTask)
         }
@@ -76,9 +78,9 @@ class FunctionWorker:
         client, name = self._connection.client, names.work_consumer(self._namespace, self._agent.name)
         stream = client.jetstream()
         queue = await stream.pull_subscribe_bind(name, stream=names.WORK_STREAM)
-        stopped = await client.subscribe(
-            names.stop_subject(self._namespace, self._agent.name, "*"), cb=self._stop
-        )
+        if client is not self._heard:  # for as long as it lasts: what was taken can be cancelled to its end
+            await client.subscribe(names.stop_subject(self._namespace, self._agent.name, "*"), cb=self._stop)
+            self._heard = client
         try:
             while True:
                 await self._slots.acquire()
@@ -93,7 +95,6 @@ class FunctionWorker:
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await queue.unsubscribe()
-                await stopped.unsubscribe()
 
     def _begin(self, message: Msg) -> None:
         item = json.loads(message.data)
