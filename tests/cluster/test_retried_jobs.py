@@ -154,9 +154,11 @@ def test_tasks_beyond_the_limit_are_queued_and_shown(stage: Stage, pods: PodPhas
     for number in range(3):
         stage.ask(f"q-{number}", correlation=f"c-{number}")
     stage.until(lambda s: s["counts"]["queuedTasks"] == 2)
-    shown = kubectl("get", "agent", AGENT, "-n", stage.namespace, "-o", "wide").splitlines()
-    assert dict(zip(shown[0].split(), shown[1].split(), strict=False))["PENDING"] == "3"
-    assert "QUEUED" in shown[0]
+    header, row = kubectl("get", "agent", AGENT, "-n", stage.namespace, "-o", "wide").splitlines()
+    assert {name: row[header.index(name) :].split()[0] for name in ("PENDING", "QUEUED")} == {
+        "PENDING": "3",
+        "QUEUED": "2",
+    }
 
     ended = set[str]()
     for done in (1, 2, 3):

@@ -40,14 +40,14 @@ Story = Sequence[tuple[str, Any] | Event]
 Written = dict[str, Any]
 
 
-def program() -> Any:
+def compiled_scribe() -> Any:
     """The scribe as the operator compiles it."""
     manifest = build_agent(scribe.agent)
     manifest["metadata"] |= {"namespace": NAMESPACE, "uid": "uid-1"}
     return compile_agent(parse_agent(manifest))
 
 
-def received(story: Story) -> list[Received]:
+def received_of(story: Story) -> list[Received]:
     """The events of one session, five seconds apart; what Heed says itself is there as an Event."""
     found = []
     for sequence, item in enumerate(story, 1):
@@ -69,9 +69,9 @@ def id_at(sequence: int) -> str:
 
 def judged(story: Story, written: Mapping[str, Any]) -> Incarnation:
     """What the model makes of a story with what is in the stream."""
-    agent = program()
+    agent = compiled_scribe()
     answers = committed_answers(agent.agent, CREATED, written)
-    fold = folded(agent, received(story), CREATED, answers)
+    fold = folded(agent, received_of(story), CREATED, answers)
     ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
     return Incarnation(agent, ledger, fold, True, written)
 

@@ -148,9 +148,10 @@ def test_there_is_no_other_example() -> None:
         "worker-typescript",  # test_typescript_worker.py: Node is in it
     )
     in_python = ("chat", "graph", "languages")  # test_code_examples.py: they have no agent.yaml
+    of_workers = ("workers",)  # test_worker_examples.py: it scales the workers of research
     known = sorted((*EXAMPLES, *told_elsewhere))
     assert sorted(path.parent.name for path in ROOT.glob("examples/*/README.md")) == sorted(
-        (*known, *in_python)
+        (*known, *in_python, *of_workers)
     )
     assert sorted(path.parent.name for path in ROOT.glob("examples/*/agent*.yaml")) == known
 

@@ -29,7 +29,7 @@ def secured() -> WorkerCredentials:
 SECURED = secured()
 
 
-def agent(
+def coded_agent(
     *containers: dict[str, Any], worker: dict[str, Any] | None = None, tasks: Any = None, **pod: Any
 ) -> Agent:
     template = {"spec": {"containers": list(containers) or [CONTAINER], **pod}}
@@ -57,11 +57,11 @@ def variables(workload: dict[str, Any], index: int = 0) -> dict[str, str]:
 
 @pytest.mark.parametrize("access", [OPEN, SECURED])
 def test_kubernetes_knows_every_field(access: WorkerCredentials) -> None:
-    kubernetes_validate.validate(deployment(agent(), access), "1.33", strict=True)
+    kubernetes_validate.validate(deployment(coded_agent(), access), "1.33", strict=True)
 
 
 def test_a_pod_is_restricted_and_told_who_it_works_for() -> None:
-    one = agent()
+    one = coded_agent()
     found = deployment(one)
 
     pod = pod_of(found)
@@ -95,7 +95,7 @@ def test_what_the_author_says_stays() -> None:
         "securityContext": {"readOnlyRootFilesystem": False, "runAsUser": 7},
     }
     found = deployment(
-        agent(
+        coded_agent(
             own,
             automountServiceAccountToken=True,
             terminationGracePeriodSeconds=5,
@@ -118,7 +118,7 @@ def test_what_the_author_says_stays() -> None:
 
 
 def test_only_the_worker_among_several_containers_talks_to_the_broker() -> None:
-    found = deployment(agent({"name": "proxy", "image": "proxy:1"}, CONTAINER), SECURED)
+    found = deployment(coded_agent({"name": "proxy", "image": "proxy:1"}, CONTAINER), SECURED)
 
     assert variables(found, 0) == {}
     assert variables(found, 1)["HEED_NATS_CREDENTIALS"] == "/heed-nats/nats.creds"
@@ -129,7 +129,7 @@ def test_only_the_worker_among_several_containers_talks_to_the_broker() -> None:
 
 def test_it_belongs_to_its_agent_and_no_keys_of_heed_are_the_authors_to_set() -> None:
     labels = {"team": "blue", "heed.dev/worker-of": "other"}
-    one = agent()
+    one = coded_agent()
     assert one.spec.worker is not None
     worker = one.spec.worker.model_copy(
         update={"template": {**(one.spec.worker.template or {}), "metadata": {"labels": labels}}}
@@ -146,14 +146,14 @@ def test_it_belongs_to_its_agent_and_no_keys_of_heed_are_the_authors_to_set() ->
 
 
 def test_a_bad_template_ends_no_pod_that_works() -> None:
-    rolling = deployment(agent())["spec"]["strategy"]["rollingUpdate"]
+    rolling = deployment(coded_agent())["spec"]["strategy"]["rollingUpdate"]
 
     assert rolling["maxUnavailable"] == 0
 
 
 @pytest.mark.parametrize(("replicas", "owned"), [(None, {}), (0, {"replicas": 0}), (3, {"replicas": 3})])
 def test_replicas_are_owned_where_they_are_given(replicas: int | None, owned: dict[str, int]) -> None:
-    spec = deployment(agent(worker={} if replicas is None else {"replicas": replicas}))["spec"]
+    spec = deployment(coded_agent(worker={} if replicas is None else {"replicas": replicas}))["spec"]
 
     assert {key: value for key, value in spec.items() if key == "replicas"} == owned
 
@@ -170,7 +170,7 @@ def test_replicas_are_owned_where_they_are_given(replicas: int | None, owned: di
     ],
 )
 def test_a_pod_has_the_time_that_its_functions_need(tasks: dict[str, Any], seconds: int) -> None:
-    assert pod_of(deployment(agent(tasks=tasks)))["terminationGracePeriodSeconds"] == seconds
+    assert pod_of(deployment(coded_agent(tasks=tasks)))["terminationGracePeriodSeconds"] == seconds
 
 
 # ── credentials ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +184,7 @@ def expiry(workload: dict[str, Any]) -> int:
     ("later", "renewed"), [(0, False), (2 * HOUR - 1, False), (2 * HOUR, True), (9 * HOUR, True)]
 )
 def test_credentials_are_renewed_when_a_third_of_their_lifetime_is_left(later: int, renewed: bool) -> None:
-    one = agent()
+    one = coded_agent()
     first = deployment(one, SECURED)
     second = deployment(one, SECURED, first, NOW + later)
 
@@ -196,11 +196,11 @@ def test_credentials_are_renewed_when_a_third_of_their_lifetime_is_left(later: i
 
 
 def test_other_pods_have_another_secret_with_credentials_of_their_own() -> None:
-    first = deployment(agent(), SECURED)
+    first = deployment(coded_agent(), SECURED)
     others = [
-        deployment(agent({**CONTAINER, "image": "researcher:2"}), SECURED, first, NOW + 60),
-        deployment(agent(worker={"digest": "fedcba9876543210"}), SECURED, first, NOW + 60),
-        deployment(agent(), secured(), first, NOW + 60),
+        deployment(coded_agent({**CONTAINER, "image": "researcher:2"}), SECURED, first, NOW + 60),
+        deployment(coded_agent(worker={"digest": "fedcba9876543210"}), SECURED, first, NOW + 60),
+        deployment(coded_agent(), secured(), first, NOW + 60),
     ]
 
     assert [expiry(item) for item in others] == [NOW + 60 + 3 * HOUR] * 3
@@ -208,23 +208,23 @@ def test_other_pods_have_another_secret_with_credentials_of_their_own() -> None:
 
 
 def test_pods_that_were_restarted_get_a_secret_of_their_own_that_stays() -> None:
-    first = deployment(agent(), SECURED)
+    first = deployment(coded_agent(), SECURED)
     restarted = copy.deepcopy(first)
     written = restarted["spec"]["template"]["metadata"]["annotations"]
     written["kubectl.kubernetes.io/restartedAt"] = "2026-11-30T07:00:00Z"
 
-    second = deployment(agent(), SECURED, restarted, NOW + 60)
+    second = deployment(coded_agent(), SECURED, restarted, NOW + 60)
     seen = copy.deepcopy(second)  # server-side apply leaves what kubectl wrote
     seen["spec"]["template"]["metadata"]["annotations"] |= written
 
     assert expiry(second) == expiry(first)
     assert made.secret_of(second) != made.secret_of(first)
-    assert deployment(agent(), SECURED, seen, NOW + 120) == second
+    assert deployment(coded_agent(), SECURED, seen, NOW + 120) == second
 
 
 @pytest.mark.parametrize("text", ["", "never", str(int(NOW) + 99 * HOUR), "-5"])
 def test_an_expiry_that_heed_did_not_write_is_not_believed(text: str) -> None:
-    one = agent()
+    one = coded_agent()
     forged = copy.deepcopy(deployment(one, SECURED))
     forged["spec"]["template"]["metadata"]["annotations"]["heed.dev/credentials-expire"] = text
 
@@ -232,7 +232,7 @@ def test_an_expiry_that_heed_did_not_write_is_not_believed(text: str) -> None:
 
 
 def test_a_secret_goes_with_the_pods_that_mount_it() -> None:
-    workload = deployment(agent(), SECURED)
+    workload = deployment(coded_agent(), SECURED)
     labels = workload["spec"]["template"]["metadata"]["labels"]
     metadata = {"name": "x-1", "namespace": "demo", "uid": "u-1", "labels": labels}
 
@@ -248,7 +248,7 @@ def test_a_secret_goes_with_the_pods_that_mount_it() -> None:
 
 
 def test_without_credentials_no_secret_is_mounted() -> None:
-    workload = deployment(agent())
+    workload = deployment(coded_agent())
 
     assert made.secret_of(workload) is None
     assert made.renewal_time(workload, HOUR) is None
@@ -258,7 +258,7 @@ def test_without_credentials_no_secret_is_mounted() -> None:
 
 
 def test_what_was_applied_and_not_changed_since_is_current() -> None:
-    wanted = deployment(agent())
+    wanted = deployment(coded_agent())
     found = copy.deepcopy(wanted)
     found["metadata"]["generation"] = 2
 
@@ -269,7 +269,7 @@ def test_what_was_applied_and_not_changed_since_is_current() -> None:
 
 @pytest.mark.parametrize("member", ["labels", "ownerReferences"])
 def test_labels_and_owners_that_are_gone_are_drift(member: str) -> None:
-    wanted = deployment(agent())
+    wanted = deployment(coded_agent())
     found = copy.deepcopy(wanted)
     found["metadata"]["generation"] = 2
     del found["metadata"][member]

@@ -44,7 +44,7 @@ def published(example: str) -> list[Sequence[str]]:
     return [(words[2], words[words.index("--data") + 1]) for words in found]
 
 
-def emitted(one: Life, type_: str) -> list[Any]:
+def data_emitted(one: Life, type_: str) -> list[Any]:
     """The data of what was emitted of a type, in order."""
     effects = (effect for record in one.told("decided") for effect in record["effects"])
     return [item["emit"]["data"] for item in effects if item.get("emit", {}).get("type") == type_]
@@ -60,11 +60,11 @@ async def test_a_chat_replies_with_what_its_tools_found(tmp_path: Path) -> None:
     require_nats_server()
     async with life(EXAMPLES / "chat/agent.py", folder=tmp_path / "state") as one:
         await publish_as_told(one, "chat")
-        await until(lambda: bool(emitted(one, "com.example.chat.replied")), "the reply")
+        await until(lambda: bool(data_emitted(one, "com.example.chat.replied")), "the reply")
         await publish(one, "more", "com.example.chat.said", {"chat": "c-1", "text": "Thanks"})
-        await until(lambda: len(emitted(one, "com.example.chat.replied")) == 2, "the second reply")
+        await until(lambda: len(data_emitted(one, "com.example.chat.replied")) == 2, "the second reply")
 
-    replies = [data["text"] for data in emitted(one, "com.example.chat.replied")]
+    replies = [data["text"] for data in data_emitted(one, "com.example.chat.replied")]
     assert replies == ["snow in Oslo; sun in Lisbon.", 'You said "Thanks".']
 
 
@@ -80,12 +80,14 @@ async def test_a_graph_of_langgraph_runs_inside_a_task(
 
     async with life(EXAMPLES / "graph/agent.py", folder=tmp_path / "state") as one:
         await publish_as_told(one, "graph")
-        await until(lambda: bool(emitted(one, "com.example.poem.written")), "the poem")
-        await until(lambda: bool(emitted(one, "com.example.poem.abandoned")), "the end of the other one")
+        await until(lambda: bool(data_emitted(one, "com.example.poem.written")), "the poem")
+        await until(lambda: bool(data_emitted(one, "com.example.poem.abandoned")), "the end of the other one")
         progress = one.told("decided", type=names.TASK_PROGRESS)
 
-    assert emitted(one, "com.example.poem.written") == [{"text": "tides, tides\ntides, tides", "drafts": 2}]
-    (abandoned,) = emitted(one, "com.example.poem.abandoned")
+    assert data_emitted(one, "com.example.poem.written") == [
+        {"text": "tides, tides\ntides, tides", "drafts": 2}
+    ]
+    (abandoned,) = data_emitted(one, "com.example.poem.abandoned")
     assert abandoned["reason"].startswith("3 drafts were too short (agent.py:")
     assert progress
 
@@ -103,9 +105,9 @@ async def test_an_agent_in_python_and_one_in_typescript_cooperate(tmp_path: Path
         worker = await asyncio.create_subprocess_exec(*command, env=environment)
         try:
             await publish_as_told(one, "languages")
-            await until(lambda: bool(emitted(one, "com.example.room.ready")), "the room is ready")
+            await until(lambda: bool(data_emitted(one, "com.example.room.ready")), "the room is ready")
         finally:
             worker.send_signal(signal.SIGTERM)
             await worker.wait()
 
-    assert emitted(one, "com.example.room.ready") == [{"room": 7, "card": "Hello, Ada!"}]
+    assert data_emitted(one, "com.example.room.ready") == [{"room": 7, "card": "Hello, Ada!"}]
