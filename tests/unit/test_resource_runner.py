@@ -68,6 +68,8 @@ class Watches:
         self.held: list[ServedKind] = []
         self.kept: list[ServedKind] = []
         self.listed: set[str] = set()
+        self.synced = asyncio.Event()
+        self.synced.set()
         self.user: ResourceUser | None = None
 
     def hold(self, served: ServedKind, user: ResourceUser) -> None:
@@ -77,8 +79,13 @@ class Watches:
     def release(self, user: ResourceUser, kept: Iterable[ServedKind] = ()) -> None:
         self.kept = list(kept)
 
+    def is_listed(self, served: ServedKind) -> bool:
+        assert served in self.held
+        return self.synced.is_set()
+
     async def wait_until_listed(self, served: ServedKind) -> None:
         assert served in self.held
+        await self.synced.wait()
 
     def lists(self, served: ServedKind, namespace: str, name: str) -> bool:
         assert (served, namespace) == (SERVED, OWNER.namespace)
@@ -200,6 +207,21 @@ async def test_a_start_that_comes_twice_creates_one_object(stand: Stand) -> None
 
     assert len(stand.server.of("widgets")) == 1
     assert [end.completed for end in stand.ends] == [True]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_an_object_that_goes_before_its_kind_was_listed_is_lost(stand: Stand, there: bool) -> None:
+    stand.watches.synced.clear()
+    await stand.runner.start(working())
+    if there:
+        stand.watches.listed = {manifest.object_name(OWNER, TASK)}
+    else:
+        stand.server.objects.clear()
+
+    stand.watches.synced.set()
+    await stand.settle()
+
+    assert stand.reasons() == ([] if there else ["ResourceLost"])
 
 
 async def test_an_object_of_someone_else_is_never_taken_over(stand: Stand) -> None:

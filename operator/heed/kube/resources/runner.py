@@ -191,6 +191,8 @@ class ResourceRunner:
             await self._tolerate(work, served, error)
         else:
             self.observe(served, created.body)
+            if not self._watches.is_listed(served):  # it may go before the list, which then never shows it
+                self._search_unlisted(work.attempt_id)
 
     async def _tolerate(self, work: TaskWork, served: ServedKind, error: ApiError) -> None:
         """Accept a failed create where the object is there, and is the task's. Raises TaskRefused, TaskUnavailable.

@@ -70,6 +70,11 @@ class ResourceWatches:
                     watch.running.cancel()
                     del self._watches[served]
 
+    def is_listed(self, served: ServedKind) -> bool:
+        """Whether a kind that is held was listed whole."""
+        watch = self._watches.get(served)
+        return watch is not None and watch.informer.synced.is_set()
+
     async def wait_until_listed(self, served: ServedKind) -> None:
         """Until a kind that is held was listed whole."""
         if (watch := self._watches.get(served)) is not None:
