@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ GATEWAY_REASONS = {
     "subjectaccessreviews": "whether who shows a token may make approval links",
     "secrets": "the key of approval links, which it makes",
 }
+CREATED = 201
 OPERATOR, GATEWAY = "operator", "gateway"
 COMPONENT = "app.kubernetes.io/component"
 
@@ -91,14 +92,20 @@ def rights(roles: Iterable[Mapping[str, Any]]) -> set[Right]:
 
 
 def requests(log: Path, user: str) -> Iterator[Request]:
-    """Of one user, for resources and for the API server's own pages (`resource` is empty then)."""
+    """Of one user, for resources and for the API server's own pages (`resource` is empty then).
+
+    A server-side apply that makes an object is a patch, for which the API server asks for the right to create, too.
+    """
     with log.open() as lines:
         for line in lines:
             if user not in line:
                 continue
             entry = json.loads(line)
             if entry["user"]["username"] == user:
-                yield _request(entry)
+                found = _request(entry)
+                yield found
+                if found.verb == "patch" and entry.get("responseStatus", {}).get("code") == CREATED:
+                    yield replace(found, verb="create")
 
 
 def _request(entry: Mapping[str, Any]) -> Request:
