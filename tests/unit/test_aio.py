@@ -1,11 +1,11 @@
-"""A task that is stopped is over afterwards, whatever it does about that."""
+"""A task that is stopped is over, whatever it does about that; it can be stopped before it gives anything."""
 
 import asyncio
 import gc
 
 import pytest
 
-from heed.util.aio import stop
+from heed.util.aio import stop, unless
 from tests.unit.inmemory import turns
 
 
@@ -58,3 +58,36 @@ async def test_what_is_over_keeps_its_result() -> None:
     await stop(task)
 
     assert task.result() == 7
+
+
+async def test_what_is_done_before_the_stop_is_given() -> None:
+    async def give() -> int:
+        return 7
+
+    assert await unless(asyncio.Event(), asyncio.create_task(give())) == 7
+
+
+async def test_what_is_not_done_when_it_is_told_to_stop_is_cancelled() -> None:
+    told, running = asyncio.Event(), asyncio.create_task(asyncio.Event().wait())
+    told.set()
+
+    assert await unless(told, running) is None
+    assert running.cancelled()
+
+
+async def test_what_goes_wrong_before_the_stop_is_raised() -> None:
+    async def broken() -> None:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await unless(asyncio.Event(), asyncio.create_task(broken()))
+
+
+async def test_with_who_waits_for_it_the_task_is_cancelled() -> None:
+    running = asyncio.create_task(asyncio.Event().wait())
+    waiting = asyncio.create_task(unless(asyncio.Event(), running))
+    await turns(2)
+
+    await stop(waiting)
+
+    assert running.cancelled()

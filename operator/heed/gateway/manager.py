@@ -31,7 +31,7 @@ from heed.kube.client.client import KubeApi
 from heed.kube.metrics.families import counter, gauge
 from heed.kube.webhook.certificates import CERTIFICATE_CHECK_INTERVAL_S, CertificateFolder, ServerTls
 from heed.settings import Settings
-from heed.util.aio import stop
+from heed.util.aio import stop, unless
 
 log = logging.getLogger("heed.gateway")
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -65,7 +65,7 @@ async def _serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         api = await KubeApi.connect()
         closing.push_async_callback(api.close)
         connecting = asyncio.create_task(connect(settings, "heed-gateway"))
-        connection = await _unless(told_to_stop, connecting)
+        connection = await unless(told_to_stop, connecting)
         if connection is None:
             return
         closing.push_async_callback(connection.close)
@@ -77,19 +77,6 @@ async def _serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         health.draining = server.hang_up = True
         log.info("gateway stopping", extra={"drain_seconds": settings.gateway.drain})
         await asyncio.sleep(settings.gateway.drain)
-
-
-async def _unless(told_to_stop: asyncio.Event, connecting: "asyncio.Task[Connection]") -> Connection | None:
-    """What connecting gives, or None where it was told to stop before that."""
-    stopping = asyncio.create_task(told_to_stop.wait())
-    try:
-        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if connecting.done():
-            return connecting.result()
-        await stop(connecting)
-        return None
-    finally:
-        stopping.cancel()
 
 
 def make_context(

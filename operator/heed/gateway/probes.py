@@ -11,6 +11,7 @@ from heed.gateway.part import GatewayPart
 from heed.kube.webhook.certificates import ServerTls
 from heed.settings import Settings
 from heed.util.http_server import serving
+from heed.util.probes import probe_routes
 
 
 class GatewayHealth:
@@ -44,19 +45,11 @@ async def serve_gateway_probes(
 ) -> AsyncIterator[None]:
     """Serve /healthz, /readyz and /metrics on their ports (0: do not). Raises InvalidSettings."""
 
-    async def healthz(_: web.Request) -> web.Response:
-        broken = health.broken()
-        return web.Response(text=f"{broken or 'ok'}\n", status=503 if broken else 200)
-
-    async def readyz(_: web.Request) -> web.Response:
-        missing = health.missing()
-        return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
-
     async def page(request: web.Request) -> web.Response:
         body, content_type = await metrics.page(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-    routes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    routes = probe_routes(health.missing, broken=health.broken)
     async with AsyncExitStack() as closing:
         probes = serving(settings.health_port, routes, variable="HEED_HEALTH_PORT", what="probes")
         await closing.enter_async_context(probes)

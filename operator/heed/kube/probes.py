@@ -7,12 +7,11 @@ active replica and its standby, as either does what it is there for; the word sa
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
-
 from heed.bus.client.connection import Connection
 from heed.kube.leader.election import Leadership
 from heed.kube.watch import ClusterWatch
 from heed.util.http_server import serving
+from heed.util.probes import probe_routes
 
 
 class ProbeState:
@@ -53,17 +52,8 @@ class ProbeState:
 @asynccontextmanager
 async def serve_probes(port: int, health: ProbeState) -> AsyncIterator[None]:
     """Serve the probes on a port (0: do not). Raises InvalidSettings."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        return _answer(health.stuck(), "ok")
-
-    async def readyz(_: web.Request) -> web.Response:
-        return _answer(health.stuck() or health.missing(), health.role())
-
-    routes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    routes = probe_routes(
+        lambda: health.stuck() or health.missing(), broken=lambda: health.stuck(), ready=health.role
+    )
     async with serving(port, routes, variable="HEED_HEALTH_PORT", what="probes"):
         yield
-
-
-def _answer(wrong: str | None, fine: str) -> web.Response:
-    return web.Response(text=f"{wrong or fine}\n", status=503 if wrong else 200)

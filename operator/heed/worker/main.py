@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heed import names
-from heed.bus.client.connection import Connection, connect
+from heed.bus.client.connection import connect
 from heed.errors import InvalidManifest, InvalidSettings
 from heed.sdk.agent import Agent
 from heed.sdk.loading import load_agent, load_agents
@@ -20,9 +20,10 @@ from heed.sdk.manifest import code_digest
 from heed.sdk.manifest_places import code_manifests
 from heed.sdk.places import show_path
 from heed.settings import Settings
-from heed.util.aio import stop
+from heed.util.aio import unless
+from heed.util.http_server import serving
+from heed.util.probes import probe_routes
 from heed.worker.options import WorkerOptions
-from heed.worker.probes import serve_probes
 from heed.worker.process import Worker
 
 
@@ -67,24 +68,14 @@ async def run_worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     inbox = names.worker_inbox(namespace, agent.name)
-    connection = await _connect(settings, f"heed worker {namespace}/{agent.name}", inbox, stopping)
+    name = f"heed worker {namespace}/{agent.name}"
+    connection = await unless(stopping, asyncio.create_task(connect(settings, name, inbox_prefix=inbox)))
     if connection is None:
         return
     try:
         worker = Worker(agent, connection, namespace, options)
-        async with serve_probes(options.health_port, worker.missing):
+        routes = probe_routes(worker.missing, ready=lambda: "ready")
+        async with serving(options.health_port, routes, variable="HEED_WORKER_HEALTH_PORT", what="probes"):
             await worker.run(stopping)
     finally:
         await connection.close()
-
-
-async def _connect(settings: Settings, name: str, inbox: str, stopping: asyncio.Event) -> Connection | None:
-    """A connection, or None where it is time to stop before there is one. Raises InvalidSettings."""
-    connecting = asyncio.create_task(connect(settings, name, inbox_prefix=inbox))
-    told = asyncio.create_task(stopping.wait())
-    try:
-        await asyncio.wait({connecting, told}, return_when=asyncio.FIRST_COMPLETED)
-        return connecting.result() if connecting.done() else None
-    finally:
-        await stop(told)
-        await stop(connecting)
