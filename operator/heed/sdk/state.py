@@ -15,6 +15,11 @@ VERSION_MEMBER: Final = "$version"
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+def task_name(task: "Task[Any] | str") -> str:
+    """The name of a task that is given as such, or by its name."""
+    return task if isinstance(task, str) else task.name
+
+
 class State(BaseModel):
     """The state of a session: `class Research(State, version=2)`. Every field needs a default, for new sessions.
 
@@ -92,13 +97,13 @@ class State(BaseModel):
         if self._pending is None:
             remedy = "write pending=True in its decorator"
             raise CodeError("Undeclared", f"reads pending tasks, and its manifest does not say so; {remedy}")
-        return tuple(self._pending.get(task if isinstance(task, str) else task.name, ()))
+        return tuple(self._pending.get(task_name(task), ()))
 
     def with_pending(self, *tasks: "Task[Any] | str") -> Self:
         """The state as if these tasks ran, for tests of handlers; a task that runs twice is named twice."""
         running: dict[str, list[str]] = {}
         for index, task in enumerate(tasks):
-            name = task if isinstance(task, str) else task.name
+            name = task_name(task)
             running.setdefault(name, []).append(f"{name}-{index:016x}")
         made = self.model_copy()
         made._pending = running

@@ -1,25 +1,27 @@
 """Plans: what a test does to a simulation, as values that a strategy can put in any order and a report can show."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from heed.core.events import Event as CloudEvent
 from heed.sdk.events import Event
+from heed.sdk.state import task_name
 from heed.sdk.tasks import Task
 
 if TYPE_CHECKING:
     from heed.sdk.testing.simulation import Simulation
 
 
-class Action:
+class Action(ABC):
     """One thing that a test does to a simulation: one of the classes below, each named after a method of it."""
 
     __slots__ = ()
 
+    @abstractmethod
     def perform(self, simulation: "Simulation") -> None:
         """Do it."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         """The code that makes it, without what is as it is by default."""
@@ -77,13 +79,12 @@ class TaskAction(Action):
     task: Task[Any] | str
     session: str | None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", task_name(self.task))
+
     def is_due(self, simulation: "Simulation") -> bool:
         """Whether there is an open task for it."""
         return bool(simulation.pending(self.task, self.session))
-
-
-def _name_of(task: Task[Any] | str) -> str:
-    return task.name if isinstance(task, Task) else task
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -93,9 +94,6 @@ class Complete(TaskAction):
     task: Task[Any] | str
     result: Any = None
     session: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", _name_of(self.task))
 
     def perform(self, simulation: "Simulation") -> None:
         """Complete it."""
@@ -111,9 +109,6 @@ class Fail(TaskAction):
     message: str | None = None
     session: str | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", _name_of(self.task))
-
     def perform(self, simulation: "Simulation") -> None:
         """Let it fail."""
         simulation.fail(self.task, self.reason, self.message, session=self.session)
@@ -128,9 +123,6 @@ class Answer(TaskAction):
     fields: Mapping[str, Any] = field(default_factory=dict)
     user: str | None = None
     session: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", _name_of(self.task))
 
     def perform(self, simulation: "Simulation") -> None:
         """Answer it."""

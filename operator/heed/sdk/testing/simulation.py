@@ -20,6 +20,7 @@ from heed.sdk.durations import parse_duration
 from heed.sdk.errors import CodeError
 from heed.sdk.events import Event
 from heed.sdk.in_process import answers_of, compile_code
+from heed.sdk.state import task_name
 from heed.sdk.tasks import Task
 from heed.sdk.testing.plan import Plan, TaskAction
 from heed.sdk.testing.transcript import write_transcript
@@ -235,7 +236,7 @@ class Simulation:
         return self._programs[self._first if name is None else name]
 
     def _end(self, task: Task[Any] | str, end: StubbedEnd, session: str | None) -> None:
-        name = task if isinstance(task, str) else task.name
+        name = task_name(task)
         found = next(self._open(task, session), None)
         if found is None:
             running = sorted({record.task for record in self.pending()})
@@ -246,7 +247,7 @@ class Simulation:
         self._settle()
 
     def _open(self, task: Task[Any] | str | None, session: str | None) -> Any:
-        name = task.name if isinstance(task, Task) else task
+        name = None if task is None else task_name(task)
         for program in self._programs.values():
             for task_id, record in self._world.ledgers[program.agent].pending_tasks.items():
                 if record.phase in ("Owed", "Started") and name in (None, record.task):

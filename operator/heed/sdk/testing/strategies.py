@@ -1,6 +1,7 @@
 """Strategies of hypothesis: plans of the same events in other orders, with duplicates, late ones and crashes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from heed.sdk.durations import check_duration
@@ -65,8 +66,7 @@ def _to_action(item: Given, number: int) -> Action:
     """What is given as an action; each event has an id, by which a second one is known as its duplicate."""
     match item:
         case Publish(id=None):
-            made = {name: getattr(item, name) for name in ("event", "session", "type", "to")}
-            return Publish(**made, id=f"event-{number}")
+            return replace(item, id=f"event-{number}")
         case Action():
             return item
         case _:
