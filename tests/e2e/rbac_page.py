@@ -34,7 +34,7 @@ create, delete, get, list and watch.
 
 ## Workers
 
-With `{worker_settings}` it may do this as well, and whoever may create [Agents](workers.md) can have it done:
+With `{worker_settings}` it may do this as well, and users who may create [Agents](workers.md) can have it done:
 
 {worker_table}
 Without, an Agent with `spec.worker.template` says `WorkerReady=False`, `Refused`.

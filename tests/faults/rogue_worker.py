@@ -2,8 +2,8 @@
 
 It answers decide requests twice with different answers, after the deadline, to the reply subject of an earlier request,
 with fewer answers than calls or more, or with what is no answer. Of functions it tells the end twice, with different
-runs, or tells it and goes on without an acknowledgement. And it answers where nobody may ask: for the code STRANGER,
-which no manifest names.
+runs, or tells it and goes on without an acknowledgement. And it answers where no request should come: for the code
+STRANGER, which no manifest names.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Rogue:
                 await earlier.respond(await self._reply(message))
         for reply in await self._replies(how, message):
             await message.respond(reply)
-        self._earlier = [*self._earlier, message][-5:]  # which nobody waits for any more
+        self._earlier = [*self._earlier, message][-5:]  # whose answers are not waited for any more
 
     async def _replies(self, how: str, message: Msg) -> list[bytes]:
         if how == "nonsense":

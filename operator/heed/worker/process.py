@@ -57,7 +57,7 @@ class Worker:
         return names.decide_subject(self._namespace, self.agent.name, self.digest)
 
     def missing(self) -> str | None:
-        """Why nobody can ask it now, or None."""
+        """Why it cannot be asked now, or None."""
         if not self._connection.is_connected:
             return "not connected to NATS"
         return None if self._asked is self._connection.client else "not subscribed yet"

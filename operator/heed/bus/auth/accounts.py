@@ -71,9 +71,11 @@ _JETSTREAM: Final = {
     "max_bytes_required": False,
 }
 
+_DECISIONS: Final = "heed-decide.>"
+_CANCELLATIONS: Final = "heed-stop.>"
 _WORK: Final = (  # what passes between the operator and workers
-    "heed-decide.>",
-    "heed-stop.>",
+    _DECISIONS,
+    _CANCELLATIONS,
     names.WORK_STREAM_SUBJECTS[0],
     f"$JS.API.STREAM.CREATE.{names.WORK_STREAM}",
     f"$JS.API.STREAM.MSG.GET.{names.WORK_STREAM}",
@@ -240,8 +242,8 @@ def passed_subjects(streams: NatsKey, clients: NatsKey, workers: NatsKey) -> tup
         PassedSubject("task progress", progress, streams, workers, part=True),
         PassedSubject("work", f"$JS.API.CONSUMER.MSG.NEXT.{work}.*", streams, workers, streamed=True),
         PassedSubject("work done", f"$JS.ACK.{work}.>", streams, workers),
-        PassedSubject("decisions", "heed-decide.>", workers, streams),
-        PassedSubject("cancellations", "heed-stop.>", workers, streams),
+        PassedSubject("decisions", _DECISIONS, workers, streams),
+        PassedSubject("cancellations", _CANCELLATIONS, workers, streams),
     )
 
 

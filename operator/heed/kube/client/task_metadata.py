@@ -39,11 +39,11 @@ def owner_reference(agent: AgentRef) -> dict[str, Any]:
     }
 
 
-def controller_uid(body: Mapping[str, Any]) -> str | None:
-    """The uid of the Agent that an object belongs to; None where it belongs to none."""
+def controller_uid(body: Mapping[str, Any], kind: str = names.KIND) -> str | None:
+    """The uid of the Agent that controls an object, or of what else has a kind; None where there is none."""
     owners = body["metadata"].get("ownerReferences") or []
     return next(
-        (owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller")),
+        (owner["uid"] for owner in owners if owner.get("kind") == kind and owner.get("controller")),
         None,
     )
 

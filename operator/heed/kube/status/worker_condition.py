@@ -46,7 +46,7 @@ def is_said(known: WorkerState | None, verdict: WorkerVerdict) -> bool:
 def with_workers(
     conditions: list[dict[str, Any]], verdict: WorkerVerdict, at: str, generation: int
 ) -> list[dict[str, Any]]:
-    """The conditions with what is to be said of workers; without, where there are none."""
+    """The conditions with that of workers; without it, where there are none."""
     if isinstance(verdict, Undecided):
         return conditions
     if verdict is None:

@@ -11,6 +11,7 @@ from typing import Any
 from heed import names
 from heed.kube.client.client import APPS_API, ApiError, KubeApi
 from heed.kube.client.informer import Informer
+from heed.kube.client.task_metadata import controller_uid
 from heed.util.aio import stop
 
 Body = Mapping[str, Any]
@@ -57,7 +58,9 @@ class WorkerObjects:
             return []
         uid, namespace = deployment["metadata"]["uid"], deployment["metadata"]["namespace"]
         return [
-            item for (place, _), item in known.objects.items() if place == namespace and _owner(item) == uid
+            item
+            for (place, _), item in known.objects.items()
+            if place == namespace and controller_uid(item, "Deployment") == uid
         ]
 
     async def close(self) -> None:
@@ -88,8 +91,3 @@ def apps_path(kind: str, namespace: str | None, name: str = "") -> str:
 
 
 _SELECTED = {"labelSelector": names.LABEL_WORKER_OF}
-
-
-def _owner(body: Body) -> str | None:
-    owners = body["metadata"].get("ownerReferences") or ()
-    return next((item["uid"] for item in owners if item.get("controller")), None)

@@ -7,10 +7,12 @@ from heed import names
 from heed.kube.client.client import ApiError
 from heed.kube.client.refusals import find_denial, is_quota
 from heed.kube.jobs.pod_delays import pod_delay
+from heed.kube.status.ready import is_true
 from heed.kube.status.worker_condition import WorkerState
 
 Body = Mapping[str, Any]
 SCALED_TO_ZERO: Final = "ScaledToZero"
+POD_READY: Final = "Ready"  # a condition of pods
 
 
 def is_complete(deployment: Body) -> bool:
@@ -69,7 +71,7 @@ def is_of_template(pod: Body, deployment: Body) -> bool:
 def _find_delay(deployment: Body, pods: Iterable[Body]) -> tuple[str, str] | None:
     """Why a pod of the latest template does not get ready, where that will not pass by itself."""
     for pod in pods:
-        if is_of_template(pod, deployment) and not _is_ready(pod):
+        if is_of_template(pod, deployment) and not is_true(pod, POD_READY):
             delay = pod_delay(pod)
             if delay is not None and not delay.passing:
                 advice = f"; {delay.advice}" if delay.advice else ""
@@ -85,11 +87,6 @@ def _refused_pods(deployment: Body) -> tuple[str, str] | None:
         if item["type"] == "Progressing" and item["status"] == "False":
             return str(item.get("reason") or "Unavailable"), str(item.get("message") or "")
     return None
-
-
-def _is_ready(pod: Body) -> bool:
-    found = (pod.get("status") or {}).get("conditions") or ()
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in found)
 
 
 def _replicas(deployment: Body) -> int:
