@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from datetime import datetime
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 
 from heed.bus.client.connection import Connection
 from heed.core.events import Event
-from tests.cluster.controlplane.build import Unavailable
 from tests.integration.gateway.serving import serving
 from tests.integration.gateway.test_inbound import stored
+from tests.sdks.availability import skipping_unavailable
 from tests.sdks.sending import EVENTS, HTTP_SENDERS, Sender, post
 from tests.unit.test_sdk_messages import meant
 
@@ -24,12 +23,8 @@ async def sent(
     async with serving(connection) as gateway:
         host, port = gateway.address
         url = f"http://{host}:{port}/v1/events/{namespace}"
-        try:
+        with skipping_unavailable(fails_in_ci=sender.sdk.startswith("go")):
             failed = await asyncio.to_thread(post, sender, url)
-        except Unavailable as error:
-            if os.environ.get("CI") and sender.sdk.startswith("go"):
-                pytest.fail(str(error))
-            pytest.skip(str(error))
         return failed, {event.id: event for _, event in await stored(gateway, namespace)}
 
 

@@ -17,11 +17,11 @@ import pytest
 from heed import names
 from heed.core.events import Event
 from heed.local import code
-from tests.cluster.controlplane.build import Unavailable
 from tests.integration.local.examples import Life, life
 from tests.integration.local.runs import until
 from tests.markdown import ROOT, commands
 from tests.nats_server import require_nats_server
+from tests.sdks.availability import skipping_unavailable
 from tests.sdks.sending import graph_python, typescript_worker
 
 EXAMPLES = ROOT / "examples"
@@ -72,10 +72,8 @@ async def test_a_graph_of_langgraph_runs_inside_a_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_nats_server()
-    try:
+    with skipping_unavailable(fails_in_ci=True):
         python = graph_python([sysconfig.get_path("purelib"), str(ROOT / "operator")])
-    except Unavailable as error:
-        pytest.skip(str(error))
     monkeypatch.setattr(code, "sys", SimpleNamespace(executable=str(python)))  # what workers run with
 
     async with life(EXAMPLES / "graph/agent.py", folder=tmp_path / "state") as one:
@@ -94,10 +92,8 @@ async def test_a_graph_of_langgraph_runs_inside_a_task(
 
 async def test_an_agent_in_python_and_one_in_typescript_cooperate(tmp_path: Path) -> None:
     require_nats_server()
-    try:
+    with skipping_unavailable():
         command = typescript_worker()
-    except Unavailable as error:
-        pytest.skip(str(error))
     agents = [EXAMPLES / "languages/agent.py", EXAMPLES / "worker-typescript/agent.yaml"]
 
     async with life(*agents, folder=tmp_path / "state") as one:

@@ -6,15 +6,13 @@ import asyncio
 import os
 from pathlib import Path
 
-import pytest
-
 from heed import names
 from heed.core.events import Event
-from tests.cluster.controlplane.build import Unavailable
 from tests.integration.local.examples import Life, life
 from tests.integration.local.runs import until
 from tests.markdown import ROOT
 from tests.nats_server import require_nats_server
+from tests.sdks.availability import skipping_unavailable
 from tests.sdks.sending import typescript_worker
 
 AGENT = ROOT / "examples/worker-typescript/agent.yaml"
@@ -35,10 +33,8 @@ def greetings(one: Life) -> list[str]:
 
 async def test_guests_are_greeted_and_wait_where_no_worker_is(tmp_path: Path) -> None:
     require_nats_server()
-    try:
+    with skipping_unavailable():
         command = typescript_worker()
-    except Unavailable as error:
-        pytest.skip(str(error))
 
     async with life(AGENT, folder=tmp_path / "state") as one:
         await come(one, "1", "Ada")

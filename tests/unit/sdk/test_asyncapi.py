@@ -10,18 +10,16 @@ from pydantic import BaseModel
 from heed.sdk import Agent, AnyEvent, Event, Reaction, SessionExpired, Tick, emit
 from heed.sdk.asyncapi import build_asyncapi
 from heed.sdk.loading import load_agents
-from tests.cluster.controlplane.build import Unavailable
 from tests.markdown import ROOT
+from tests.sdks.availability import skipping_unavailable
 from tests.sdks.sending import asyncapi_schema
 
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema_rs.Draft7Validator:
     """Of AsyncAPI 3.0 documents."""
-    try:
+    with skipping_unavailable():
         schema = json.loads(asyncapi_schema().read_text())
-    except Unavailable as error:
-        pytest.skip(str(error))
     return jsonschema_rs.Draft7Validator(schema)
 
 

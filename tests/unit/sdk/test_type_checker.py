@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.controlplane.build import Unavailable
 from tests.markdown import ROOT, blocks
+from tests.sdks.availability import skipping_unavailable
 from tests.sdks.sending import type_checker
 
 # Without that of examples/graph, which imports LangGraph.
@@ -73,10 +73,8 @@ def folder(tmp_path: Path) -> Path:
 
 def complaints(folder: Path) -> list[tuple[str, int]]:
     """File and line, which counts from 1, of each error."""
-    try:
+    with skipping_unavailable():
         command = type_checker()
-    except Unavailable as error:
-        pytest.skip(str(error))
     done = subprocess.run([*command, "--outputjson"], cwd=folder, text=True, capture_output=True, timeout=180)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     report = json.loads(done.stdout)
