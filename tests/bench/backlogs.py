@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import nats
@@ -16,7 +15,7 @@ import nats
 from heed import names
 from heed.bus.codec.cloudevents import encode
 from heed.core.events import Event
-from tests.bench.rig import Rig
+from tests.bench.rig import Rig, memory_of
 
 PATIENCE = 1800.0
 Figures = dict[str, Any]
@@ -77,7 +76,7 @@ def _drained(rig: Rig, backlog: Backlog) -> _Drained:
         rig.operator.start()
         reached.until(agents, last)
     page = rig.operator.metrics()
-    memory = _peak(rig.operator.pid)
+    memory = memory_of(rig.operator.pid, "VmHWM") // 1024
     rig.operator.stop()
     rig.delete_agents(agents)
     times = sorted(max(0.01, at - began) for at in reached.times(agents, last))
@@ -132,9 +131,3 @@ async def _publish(url: str, type_: str, backlog: Backlog) -> int:
 def _disconnected(page: str) -> int:
     found = re.search(r'^heed_nats_errors_total\{kind="disconnected"\} (\S+)', page, re.MULTILINE)
     return int(float(found[1])) if found else 0
-
-
-def _peak(pid: int | None) -> int:
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found is not None
-    return int(found[1]) // 1024

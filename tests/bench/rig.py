@@ -149,7 +149,7 @@ class Rig:
 
     def operator_memory(self) -> int:
         """MiB that the operator takes now, with its children."""
-        return round(sum(map(_resident, _with_children(self.operator.pid))) / 1024)
+        return round(sum(map(memory_of, _with_children(self.operator.pid))) / 1024)
 
     @contextmanager
     def watching(self, name: str) -> Iterator[Seen]:
@@ -178,16 +178,23 @@ class Rig:
         )
 
 
+def is_ready(agent: dict[str, Any]) -> bool:
+    """Whether an Agent says that it is ready."""
+    conditions = (agent.get("status") or {}).get("conditions") or []
+    return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+
+
+def memory_of(pid: int | None, what: str = "VmRSS") -> int:
+    """KiB of a process: now, or at its most (VmHWM)."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1])
+
+
 def _with_children(pid: int | None) -> list[int]:
     """A process and all below it."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(pid or 0), *(found for child in children for found in _with_children(int(child)))]
-
-
-def _resident(pid: int) -> int:
-    """KiB of a process."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return int(found[1]) if found else 0
 
 
 def _manifest(name: str, type_: str) -> dict[str, Any]:

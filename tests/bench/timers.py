@@ -15,7 +15,7 @@ import yaml
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from heed import names
-from tests.bench.rig import AGENTS, Rig
+from tests.bench.rig import AGENTS, Rig, is_ready
 from tests.cluster.controlplane.waiting import eventually
 
 TICK = "com.example.bench.tick"
@@ -47,7 +47,7 @@ def timers(rig: Rig, wanted: Clockworks) -> Figures:
     _apply(rig, agents, {})
     rig.operator.start()
     eventually(
-        lambda: _count(rig, _is_ready) == wanted.agents, what="all to be ready", timeout=PATIENCE_S, every=2.0
+        lambda: _count(rig, is_ready) == wanted.agents, what="all to be ready", timeout=PATIENCE_S, every=2.0
     )
     without = _cores(rig, wanted.idle)
     due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=wanted.lead)
@@ -99,11 +99,6 @@ def _apply(rig: Rig, agents: list[str], timers: dict[str, Any]) -> None:
 
 def _count(rig: Rig, condition: Any) -> int:
     return sum(1 for item in rig.plane.admin.get(AGENTS)["items"] if condition(item))
-
-
-def _is_ready(item: dict[str, Any]) -> bool:
-    conditions = (item.get("status") or {}).get("conditions") or []
-    return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
 
 
 def _scheduled(item: dict[str, Any]) -> int:

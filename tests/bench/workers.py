@@ -10,13 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from tests.bench import coded
 from tests.bench.measures import publish_backlog, single_events
-from tests.bench.rig import AGENTS, Rig
+from tests.bench.rig import AGENTS, Rig, is_ready
 from tests.cluster.controlplane.waiting import eventually
 
 Figures = dict[str, Any]
@@ -156,20 +156,15 @@ async def _publish_each(url: str, agents: Sequence[str]) -> None:
         await publish_backlog(url, coded.type_of(name), EVENTS_EACH)
 
 
-def _statuses(rig: Rig, agents: Sequence[str]) -> Iterator[dict[str, Any]]:
-    wanted = set(agents)
-    for item in rig.plane.admin.get(AGENTS)["items"]:
-        if item["metadata"]["name"] in wanted:
-            yield item.get("status") or {}
+def _agents(rig: Rig, names: Collection[str]) -> list[dict[str, Any]]:
+    return [item for item in rig.plane.admin.get(AGENTS)["items"] if item["metadata"]["name"] in names]
 
 
-def _ready(rig: Rig, agents: Any) -> bool:
-    statuses = list(_statuses(rig, list(agents)))
-    return len(statuses) == len(agents) and all(
-        any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions", ()))
-        for status in statuses
-    )
+def _ready(rig: Rig, names: Collection[str]) -> bool:
+    found = _agents(rig, names)
+    return len(found) == len(names) and all(map(is_ready, found))
 
 
-def _handled(rig: Rig, agents: Sequence[str]) -> int:
-    return sum((status.get("totals") or {}).get("handled", 0) for status in _statuses(rig, agents))
+def _handled(rig: Rig, names: Collection[str]) -> int:
+    statuses = (item.get("status") or {} for item in _agents(rig, names))
+    return sum((status.get("totals") or {}).get("handled", 0) for status in statuses)

@@ -16,6 +16,7 @@ import yaml
 
 from heed import names
 from tests.cluster.admitting import Hook, Replica, until_asked
+from tests.cluster.coding import CodeWorker
 from tests.cluster.controlplane.build import Unavailable, binaries
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -185,3 +186,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and running is not None and "control_plane" in getattr(item, "fixturenames", ()):
         report.sections.append(("control plane logs", running.log_tails()))
     return report
+
+
+@pytest.fixture
+def workers(stage: Stage, tmp_path: Path) -> Iterator[tuple[CodeWorker, CodeWorker]]:
+    made = CodeWorker(stage, tmp_path, "one"), CodeWorker(stage, tmp_path, "two")
+    yield made
+    for worker in made:
+        worker.end()

@@ -38,6 +38,18 @@ LEASE_NAMESPACE = "default"
 _leases = itertools.cycle(LEASES)
 
 
+def probed(port: int, path: str) -> tuple[int, str] | None:
+    """Status and text of a probe of a process on this machine; None where no process answers."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
+            return int(answer.status), answer.read().decode().strip()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read().decode().strip()
+    except OSError:
+        return None
+
+
 class Operator:
     """`heed operator` as a process, with the rights of the chart's service account and no more.
 
@@ -107,14 +119,7 @@ class Operator:
         """Status and text of a probe; None where nobody answers. Fails where the process has ended."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
-        try:
-            with urlopen(f"http://127.0.0.1:{self._port}/{path}", timeout=10) as answer:
-                return int(answer.status), answer.read().decode().strip()
-        except HTTPError as error:
-            with error:
-                return error.code, error.read().decode().strip()
-        except OSError:
-            return None
+        return probed(self._port, path)
 
     def metrics(self) -> str:
         """The page that Prometheus would read; empty where nobody answers."""

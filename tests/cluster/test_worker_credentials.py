@@ -14,12 +14,12 @@ import pytest
 
 from heed import names
 from tests.chart.rendering import NAMESPACE
+from tests.cluster.coding import CodeWorker
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
 from tests.cluster.operating import HEED, Broker, Stage
 from tests.cluster.tenancy import make_namespace
-from tests.cluster.test_code_workers import CodeWorker
 from tests.cluster.test_worker_deployments import run_pods, until_condition, until_deployed, with_template
 from tests.patience import PATIENCE
 from tests.ports import free_port

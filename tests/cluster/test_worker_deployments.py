@@ -14,13 +14,13 @@ import pytest
 import yaml
 
 from heed import names
+from tests.cluster.coding import CodeWorker, ask, until_answered
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.helm import require_helm
 from tests.cluster.operating import Broker, Operator, Stage
-from tests.cluster.test_code_workers import CodeWorker, ask, until_answered
 from tests.patience import PATIENCE
 from tests.ports import free_port
 
@@ -36,14 +36,6 @@ def with_template(manifest: dict[str, Any], image: str = "workers:1", **worker: 
         **manifest,
         "spec": {**spec, "worker": {**spec["worker"], "template": template, "replicas": 1, **worker}},
     }
-
-
-@pytest.fixture
-def workers(stage: Stage, tmp_path: Path) -> Iterator[tuple[CodeWorker, CodeWorker]]:
-    made = CodeWorker(stage, tmp_path, "one"), CodeWorker(stage, tmp_path, "two")
-    yield made
-    for worker in made:
-        worker.end()
 
 
 def path(stage: Stage, kind: str = "deployments", name: str = NAME) -> str:

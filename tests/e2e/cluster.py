@@ -85,6 +85,17 @@ class Cluster:
 
         return eventually(look, PATIENCE, what=what or f"the status of {namespace}/{agent}", every=0.3)
 
+    def until_condition(
+        self, agent: str, namespace: str, type_: str, holds: Callable[[dict[str, Any]], bool], patience: float
+    ) -> dict[str, Any]:
+        """A condition of an Agent, once this holds of it."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.status(agent, namespace).get("conditions") or []
+            return next((item for item in found if item["type"] == type_ and holds(item)), None)
+
+        return eventually(look, patience, what=f"the condition {type_} of {namespace}/{agent}")
+
     def until_ready(self, agent: str, namespace: str) -> dict[str, Any]:
         """An Agent's status once its newest generation is ready."""
         self.kubectl(

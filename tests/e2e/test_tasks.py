@@ -32,14 +32,10 @@ def failure(broker: Broker, namespace: str) -> dict[str, Any]:
 
 def condition(cluster: Cluster, namespace: str, status: str) -> dict[str, Any]:
     """TasksStuck, once it says this."""
-
-    def look() -> dict[str, Any] | None:
-        found = cluster.status("slow", namespace).get("conditions") or []
-        return next(
-            (item for item in found if (item["type"], item["status"]) == ("TasksStuck", status)), None
-        )
-
-    return eventually(look, MINUTE + 2 * PATIENCE, what=f"TasksStuck={status}")
+    patience = MINUTE + 2 * PATIENCE
+    return cluster.until_condition(
+        "slow", namespace, "TasksStuck", lambda item: item["status"] == status, patience
+    )
 
 
 def test_an_init_container_that_fails_is_named_with_its_words(

@@ -84,14 +84,9 @@ class Readers:
 
 def worker_ready(cluster: Cluster, namespace: str, *reasons: str) -> dict[str, Any]:
     """WorkerReady, once it has one of these reasons."""
-
-    def look() -> dict[str, Any] | None:
-        found = cluster.status(AGENT, namespace).get("conditions") or []
-        return next(
-            (item for item in found if item["type"] == "WorkerReady" and item["reason"] in reasons), None
-        )
-
-    return eventually(look, 2 * PATIENCE, what=f"WorkerReady to say {' or '.join(reasons)}")
+    return cluster.until_condition(
+        AGENT, namespace, "WorkerReady", lambda item: item["reason"] in reasons, 2 * PATIENCE
+    )
 
 
 def pods(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:

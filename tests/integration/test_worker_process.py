@@ -9,8 +9,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
 
@@ -24,7 +22,7 @@ from heed.sdk.loading import load_agent
 from heed.sdk.manifest import code_digest
 from heed.settings import Settings, StreamSettings
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import HEED
+from tests.cluster.operating import HEED, probed
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer, require_nats_server
 from tests.patience import PATIENCE
@@ -128,17 +126,6 @@ def environment(server: NatsServer, module: Path, port: int, digest: str | None 
     }
 
 
-def readiness(port: int) -> tuple[int, str] | None:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return int(answer.status), answer.read().decode().strip()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read().decode().strip()
-    except OSError:
-        return None
-
-
 def answering(url: str, agent: AgentRef, digest: str) -> bool:
     return asyncio.run(_ask(url, agent, digest))
 
@@ -156,7 +143,7 @@ def test_it_is_ready_once_it_can_be_asked(server: NatsServer, module: Path) -> N
     given = environment(server, module, port)
     process = subprocess.Popen([str(HEED), "worker", str(module)], env=given)
     try:
-        eventually(lambda: readiness(port) == (200, "ready"), PATIENCE, what="a worker that is ready")
+        eventually(lambda: probed(port, "readyz") == (200, "ready"), PATIENCE, what="a worker that is ready")
         digest = given["HEED_WORKER_DIGEST"]
         assert answering(url, AgentRef("demo", "first", "u-1"), digest)
         assert not answering(url, AgentRef("demo", "first", "u-1"), "0123456789abcdef")
@@ -164,10 +151,12 @@ def test_it_is_ready_once_it_can_be_asked(server: NatsServer, module: Path) -> N
 
         server.stop()
         eventually(
-            lambda: (readiness(port) or (0, ""))[0] == 503, PATIENCE, what="a worker that is not ready"
+            lambda: (probed(port, "readyz") or (0, ""))[0] == 503, PATIENCE, what="a worker that is not ready"
         )
         server.start()
-        eventually(lambda: readiness(port) == (200, "ready"), PATIENCE, what="a worker that is ready again")
+        eventually(
+            lambda: probed(port, "readyz") == (200, "ready"), PATIENCE, what="a worker that is ready again"
+        )
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
