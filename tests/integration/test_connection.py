@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from heed.bus.client import connection as connection_module
 from heed.bus.client.addresses import public_url
@@ -152,6 +153,24 @@ async def ask_much(connection: Connection, timeout: float) -> list[BaseException
         return None
 
     return await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(MANY))), SOON)
+
+
+async def test_a_request_that_is_cancelled_as_its_answer_comes_is_cancelled(bare: Connection) -> None:
+    responder = await connect(Settings(nats_url=bare.url), "responder", attempts=3)
+
+    async def answer(message: Msg) -> None:
+        # The reply's future is set when the message comes, and the task that waits for it goes on only after that
+        (reply,) = bare.client._resp_map.values()
+        reply.add_done_callback(lambda _: asking.cancel())
+        await message.respond(b"here")
+
+    await responder.client.subscribe("question", cb=answer)
+    await responder.client.flush()
+    asking = asyncio.create_task(bare.request("question"))
+    await asyncio.wait({asking})
+
+    assert asking.cancelled()
+    await responder.close()
 
 
 async def test_a_broker_that_hangs_keeps_no_request_waiting(own: Connection, own_server: NatsServer) -> None:

@@ -1,11 +1,12 @@
 """A task that is stopped is over, whatever it does about that; it can be stopped before it gives anything."""
 
 import asyncio
+import contextlib
 import gc
 
 import pytest
 
-from heed.util.aio import stop, unless
+from heed.util.aio import keeping_cancellation, stop, unless
 from tests.unit.inmemory import turns
 
 
@@ -31,6 +32,41 @@ async def test_one_that_swallows_its_first_cancellation_gets_another() -> None:
     await stop(task)
 
     assert task.cancelled()
+
+
+async def swallow() -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
+async def test_a_cancellation_that_is_swallowed_is_kept() -> None:
+    async def kept() -> None:
+        with keeping_cancellation():
+            await swallow()
+
+    task = asyncio.create_task(kept())
+    await turns(1)
+    task.cancel()
+    await asyncio.wait({task})
+
+    assert task.cancelled()
+
+
+async def test_one_of_before_and_one_of_a_timeout_within_are_not_kept() -> None:
+    async def cleaning_up() -> int:
+        await swallow()
+        with keeping_cancellation():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.Event().wait()
+            await asyncio.sleep(0)
+        return 7
+
+    task = asyncio.create_task(cleaning_up())
+    await turns(1)
+    task.cancel()
+
+    assert await task == 7
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,6 +1,8 @@
 """Stopping a task for certain, and as soon as it is time to stop."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -16,6 +18,20 @@ async def stop(task: "asyncio.Task[Any]") -> None:
         await asyncio.wait({task}, timeout=1.0)
     if not task.cancelled():
         task.exception()  # looked at, so that asyncio does not complain
+
+
+@contextmanager
+def keeping_cancellation() -> Iterator[None]:
+    """Raise a cancellation of this task that came while it was in here, and that what it awaited swallowed.
+
+    For what calls `asyncio.wait_for` inside, as nats-py does: a TaskGroup cancels its tasks once and no more.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    yield
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 async def unless(told_to_stop: asyncio.Event, running: "asyncio.Task[Result]") -> Result | None:

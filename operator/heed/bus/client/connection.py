@@ -24,6 +24,7 @@ from heed.bus.client.connect_options import api_prefix, build_options
 from heed.bus.client.flow_control import CreditPool
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
+from heed.util.aio import keeping_cancellation
 from heed.util.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -182,8 +183,9 @@ class Connection:
         asked = _PendingRequest(subject.lower(), lambda: scope.reschedule(loop.time()))
         self._asked.add(asked)
         try:
-            async with scope:
-                return await self._client.request(subject, payload, timeout=timeout, headers=headers)
+            with keeping_cancellation():
+                async with scope:
+                    return await self._client.request(subject, payload, timeout=timeout, headers=headers)
         except nats.errors.NoRespondersError:
             self.errors["no_responders"] += 1
             remedy = "is JetStream on, and does the stream exist?"
