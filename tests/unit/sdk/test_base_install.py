@@ -1,26 +1,14 @@
-"""What works where Heed is installed without extras, as in a worker's image, and which extra else is told."""
+"""Which extra is told where its packages are missing; tests/integration installs the package without any."""
 
-import asyncio
-import json
-import os
 import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
-import nats
-import nats.errors
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
-from heed import names
 from heed.cli.main import DEV_MODULES, OPERATOR_MODULES
-from heed.sdk.loading import load_agent
-from heed.sdk.manifest import code_digest
 from tests.markdown import ROOT
-from tests.nats_server import NatsServer, require_nats_server
 
 ABSENT = sorted(DEV_MODULES | OPERATOR_MODULES)
 HEED = f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); from heed.cli.main import main; main()"
@@ -49,18 +37,6 @@ def test_the_modules_that_are_told_are_those_of_the_extras() -> None:
     assert base == {"aiohttp", "click", "nats-py", "nkeys", "pydantic", "python-json-logger", "PyYAML"}
 
 
-def test_a_module_is_built_and_the_missing_check_is_told() -> None:
-    done = run("build", str(EXAMPLE))
-
-    assert done.returncode == 0
-    assert "kind: Agent" in done.stdout
-    assert done.stderr == "not checked, as that needs more: pip install 'heed[dev]'\n"
-
-
-def test_the_worker_says_how_it_is_run() -> None:
-    assert "Run the code of an Agent in Python" in run("worker", "--help").stdout
-
-
 @pytest.mark.parametrize(
     ("words", "extra"),
     [
@@ -86,44 +62,3 @@ def test_simulations_say_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert "pip install 'heed[dev]'" in done.stderr
-
-
-async def ask(client: Client, subject: str, request: bytes) -> Msg:
-    """The reply, once there is a worker."""
-    while True:
-        try:
-            return await client.request(subject, request, timeout=5)
-        except nats.errors.NoRespondersError:
-            await asyncio.sleep(0.1)
-
-
-async def test_a_worker_answers_on_a_real_broker(tmp_path: Path) -> None:
-    require_nats_server()
-    subject = names.decide_subject("default", "researcher", code_digest(load_agent(str(EXAMPLE))))
-    event = {"id": "1", "source": "/s", "type": "com.example.question.asked", "data": {"topic": "tides"}}
-    variables = {
-        "event": event,
-        "agent": {},
-        "session": {"key": "1", "startedAt": ""},
-        "task": {},
-        "input": {},
-    }
-    call = {"function": "begin", "variables": variables, "state": {}, "pending": {}}
-
-    with NatsServer(tmp_path / "nats") as server:
-        environment = {**os.environ, "HEED_NATS_URL": server.url}
-        worker = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", HEED, "worker", str(EXAMPLE)), env=environment
-        )
-        client = await nats.connect(server.url)
-        try:
-            async with asyncio.timeout(60):
-                reply = await ask(client, subject, json.dumps({"calls": [call]}).encode())
-        finally:
-            await client.close()
-            if worker.returncode is None:
-                worker.terminate()
-            assert await worker.wait() == 0
-
-    (answer,) = json.loads(reply.data)["answers"]
-    assert answer["start"] == [{"task": "research", "input": {"topic": "tides"}}]
