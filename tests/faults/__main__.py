@@ -20,6 +20,8 @@ from tests.faults.storm import storm
 def main() -> int:
     """0 where the model holds, 1 where it does not, 2 where a storm cannot be had here."""
     options = _options()
+    if options.folder is not None:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"heed-faults-{options.seed}-", dir=options.folder))
     began = time.monotonic()
 

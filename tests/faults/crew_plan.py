@@ -11,6 +11,7 @@ from tests.faults.plan import NETWORK, RANDOM, Death, Trouble
 
 ROLLS = ("rolled new-first", "rolled old-first", "rolled killed")
 ROLL_EVERY = 4  # rounds
+LAST_S = 20.0  # in which an operator that nobody harms has workers that are harmed
 
 
 def crew_plan(seed: int, rounds: int) -> list[tuple[Trouble, ...]]:
@@ -28,9 +29,22 @@ def crew_plan(seed: int, rounds: int) -> list[tuple[Trouble, ...]]:
     return found
 
 
+def last_troubles(seed: int) -> tuple[Trouble, ...]:
+    """What workers suffer once all else is well, and their Agent catches up."""
+    dice = random.Random(f"crew at last {seed}")
+    kills = [Trouble("worker killed", dice.uniform(0, LAST_S)) for _ in range(12)]
+    frozen = [
+        Trouble("worker frozen", dice.uniform(0, LAST_S - ACK_WAIT_S), dice.uniform(0.5, ACK_WAIT_S))
+        for _ in range(2)
+    ]
+    roll = Trouble(f"worker {dice.choice(ROLLS)}", dice.uniform(0, LAST_S / 2), dice.uniform(0.1, 1.5))
+    return (*kills, *frozen, roll)
+
+
 def _troubles(dice: random.Random) -> Iterator[Trouble]:
-    if dice.random() < 0.6:
-        yield Trouble("worker killed", dice.uniform(0, 6))
+    for likely in (0.8, 0.5):
+        if dice.random() < likely:
+            yield Trouble("worker killed", dice.uniform(0, 6))
     if (
         dice.random() < 0.4
     ):  # mostly longer than an answer may take, and at times longer than work waits for a sign
@@ -42,10 +56,10 @@ def _troubles(dice: random.Random) -> Iterator[Trouble]:
 
 
 def worker_deaths(seed: int) -> Iterator[Death]:
-    """What the workers die of that are started one after the other: half of them of nothing of their own."""
+    """What the workers die of that are started one after the other: a quarter of nothing of their own."""
     dice = random.Random(f"worker deaths {seed}")
     while True:
-        if dice.random() < 0.5:
+        if dice.random() < 0.25:
             yield Death(RANDOM)
         else:
-            yield Death(dice.choice(WORKER_POINTS), dice.randint(1, 8), dice.uniform(0, 4))
+            yield Death(dice.choice(WORKER_POINTS), dice.randint(1, 4), dice.uniform(0, 3))

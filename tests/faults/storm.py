@@ -23,7 +23,7 @@ from tests.faults.aftermath import at_rest, judged
 from tests.faults.approvers import Approvers
 from tests.faults.controllers import Controllers
 from tests.faults.crew import Crew
-from tests.faults.crew_plan import crew_plan
+from tests.faults.crew_plan import crew_plan, last_troubles
 from tests.faults.parts import Parts, assembled
 from tests.faults.people import Person, Player, persistently
 from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
@@ -121,13 +121,16 @@ class Storm:
             await self._live(death)
 
     async def calm(self) -> None:
-        """Nothing goes wrong any more: all is published, and an operator runs that nobody kills."""
+        """All is published, and an operator runs that nobody kills; in the end its workers live, too."""
         self.parts.api_proxy.rate = 0.0
         for wire in (self.parts.api_wire, self.parts.nats_wire, self.parts.worker_wire):
             await wire.heal()
-        self.crew.calm()
         self.parts.operator.start_doomed(None)
         self.publishers.hurry()
+        async with asyncio.TaskGroup() as troubles:
+            for trouble in last_troubles(self.seed):
+                troubles.create_task(self._trouble(trouble))
+        self.crew.calm()
         await until(lambda: self.publishers.done, PATIENCE)
 
     async def _live(self, death: Death) -> None:

@@ -22,7 +22,7 @@ from heed.sdk.manifest import build_agent
 from tests.faults import scribe
 from tests.faults.answer_judging import Run, answer_findings, function_findings
 from tests.faults.committed_answers import NAME, NAMESPACE, committed_answers
-from tests.faults.crew_plan import ROLLS, crew_plan, worker_deaths
+from tests.faults.crew_plan import ROLLS, crew_plan, last_troubles, worker_deaths
 from tests.faults.doomed_worker import WORKER_POINTS
 from tests.faults.incarnation import Incarnation, list_attempts
 from tests.faults.judging import ledger_findings
@@ -215,6 +215,8 @@ def test_a_seed_is_a_plan_for_the_workers_with_something_of_everything_in_it() -
         single = {"worker killed", "worker frozen", *(f"worker {roll}" for roll in ROLLS)}
         assert kinds == single | {f"workers {fault}" for fault in NETWORK}
         assert any("rolled" in trouble.kind for round_ in crew_plan(seed, 8) for trouble in round_)
+    assert last_troubles(3) == last_troubles(3) != last_troubles(4)
+    assert {trouble.kind for trouble in last_troubles(3)} > {"worker killed", "worker frozen"}
 
 
 def test_workers_die_at_every_point_and_of_nothing() -> None:
