@@ -1,0 +1,1 @@
+"""Language models: requests and answers of both APIs, budgets, and the loop of turns between model and tools."""
