@@ -8,19 +8,20 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from heed.bus.codec.event_requests import EventRequest, write_request
 from heed.core.events import Event
-from heed.core.subscriptions.addresses import LOOPBACK
-from heed.gateway.subscriptions.sink import SinkClient, SinkRequest, write_request
+from heed.core.policy.addresses import LOOPBACK
+from heed.gateway.subscriptions.sink import SinkClient
 
 PLAIN = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "a.b"}
 
 
-def requested(mode: str = "Binary", **members: Any) -> SinkRequest:
+def requested(mode: str = "Binary", **members: Any) -> EventRequest:
     return write_request(Event("1", "/shop", "a.b", **members), mode)
 
 
 def test_without_data_there_is_no_body_and_no_media_type() -> None:
-    assert requested() == SinkRequest(PLAIN, b"")
+    assert requested() == EventRequest(PLAIN, b"")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_without_data_there_is_no_body_and_no_media_type() -> None:
 def test_in_binary_mode_the_media_type_is_the_content_type(
     members: dict[str, Any], content_type: str, body: bytes
 ) -> None:
-    assert requested(**members) == SinkRequest({**PLAIN, "Content-Type": content_type}, body)
+    assert requested(**members) == EventRequest({**PLAIN, "Content-Type": content_type}, body)
 
 
 def test_attributes_are_percent_encoded_so_that_none_can_begin_another_header() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.subscriptions.addresses import LOOPBACK, find_refusal, parse_networks
+from heed.core.policy.addresses import LOOPBACK, find_refusal, parse_networks
 from heed.core.subscriptions.program import SubscriptionProgram, compile_subscription
 from heed.errors import DecisionFailed, InvalidManifest
 from tests.builders.gateway import make_subscription

@@ -13,7 +13,7 @@ from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources,
 from heed.cli.next_ticks import describe_timers, find_next_ticks
 from heed.cli.output import OutputFormat, output_option, paint, show_data
 from heed.core.compiler.admission import check_gateway_object
-from heed.core.subscriptions.addresses import LOOPBACK
+from heed.core.policy.addresses import LOOPBACK
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 from heed.local.manifest_loader import lint_manifests
 from heed.local.policy_loader import PolicySet, load_policies

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from heed.bus.client.connection import Connection
+from heed.bus.codec.event_requests import write_request
 from heed.core.events import Event
-from heed.core.subscriptions.addresses import LOOPBACK
+from heed.core.policy.addresses import LOOPBACK
 from heed.gateway.subscriptions import part
-from heed.gateway.subscriptions.sink import SinkClient, write_request
+from heed.gateway.subscriptions.sink import SinkClient
 from heed.gateway.subscriptions.slots import RequestSlots
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.integration.gateway.sinks import Answer, Sink, sink_at

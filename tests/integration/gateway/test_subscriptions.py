@@ -14,13 +14,14 @@ import yaml
 
 from heed import names
 from heed.bus.client.connection import ApiRefused, Connection
+from heed.bus.codec.event_requests import write_request
 from heed.bus.consumer.durable import ERR_CONSUMER_NOT_FOUND
 from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.gateway.objects import local_object
 from heed.gateway.subscriptions import dispatcher, part
-from heed.gateway.subscriptions.sink import SinkClient, write_request
+from heed.gateway.subscriptions.sink import SinkClient
 from tests.builders.gateway import subscription_document
 from tests.builders.manifests import policy_manifest
 from tests.integration.cemetery import Run

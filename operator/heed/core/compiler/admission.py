@@ -19,10 +19,10 @@ from heed.core.compiler.authorization import check_permissions
 from heed.core.compiler.expression_lint import lint_expressions
 from heed.core.compiler.lint import lint_agent
 from heed.core.compiler.program import compile_agent
+from heed.core.policy.addresses import EVERYWHERE, IpNetwork
 from heed.core.policy.gateway_rules import resolve_gateway_rules
 from heed.core.policy.permissions import resolve_permissions
 from heed.core.schema.registry import CompiledEventType, RefusedEventType, compile_type
-from heed.core.subscriptions.addresses import EVERYWHERE, IpNetwork
 from heed.core.subscriptions.program import compile_subscription
 from heed.core.webhooks.program import compile_event_source
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem

@@ -12,8 +12,8 @@ from heed.core.cel.cost import SCOPE_WORK
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.polynomial import EXTENT, NO_WORK, DataLimit, plus, scale
 from heed.core.cel.variables import Vocabulary
+from heed.core.policy.addresses import IpNetwork, find_refusal
 from heed.core.policy.gateway_rules import NO_RULES, POLICY_REMEDY, GatewayRules
-from heed.core.subscriptions.addresses import IpNetwork, find_refusal
 from heed.core.type_patterns import matches
 from heed.errors import POLICY_VIOLATION, DecisionFailed, Problem, manifest_error
 

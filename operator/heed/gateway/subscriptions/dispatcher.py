@@ -12,6 +12,7 @@ from heed.api.fields import parse_duration
 from heed.api.secret_refs import SecretKeyRef
 from heed.bus.client.connection import Connection
 from heed.bus.codec.dead_letter import OriginalMessage
+from heed.bus.codec.event_requests import EventRequest, write_request
 from heed.bus.codec.subject_patterns import merge_patterns
 from heed.bus.consumer.durable import DurableConsumer, DurableSpec, LeasedMessage
 from heed.bus.consumer.reader import decode_stored, format_stream_time
@@ -24,7 +25,7 @@ from heed.errors import BusUnavailable, DecisionFailed, MalformedEvent, ReaderLo
 from heed.gateway.secrets import Secrets, SecretUnavailable
 from heed.gateway.subscriptions.deadletters import SINK_FAILED, SINK_REFUSED, bury
 from heed.gateway.subscriptions.progress import DELIVERING, DeliveryCounts, Standing
-from heed.gateway.subscriptions.sink import SinkAnswer, SinkClient, SinkRequest, write_request
+from heed.gateway.subscriptions.sink import SinkAnswer, SinkClient
 from heed.gateway.subscriptions.slots import RequestSlots
 from heed.gateway.subscriptions.token_bucket import TokenBucket
 from heed.util.aio import stop
@@ -208,7 +209,7 @@ class SubscriptionDispatcher:
         await self._conclude(consumer, leased, received, await self._send(consumer, leased, request))
 
     async def _send(
-        self, consumer: DurableConsumer, leased: LeasedMessage, request: SinkRequest
+        self, consumer: DurableConsumer, leased: LeasedMessage, request: EventRequest
     ) -> SinkAnswer:
         """Send a request as soon as there is a slot; until then the event stays leased."""
         namespace, slots = self.program.namespace, self._tools.slots

@@ -14,7 +14,7 @@ from heed.api.subscription import parse_subscription
 from heed.bus.client.connection import Connection, connect
 from heed.bus.consumer.durable import delete_consumer, find_consumers
 from heed.bus.jetstream import JetStreamBus
-from heed.core.subscriptions.addresses import LOOPBACK, IpNetwork, parse_networks
+from heed.core.policy.addresses import LOOPBACK, IpNetwork, parse_networks
 from heed.core.subscriptions.program import SubscriptionProgram, compile_subscription
 from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings
 from heed.gateway.objects import ObjectSource, open_source

@@ -18,27 +18,14 @@ import aiohttp
 from aiohttp.typedefs import LooseHeaders
 
 from heed import __version__
-from heed.bus.codec.cloudevents import ATTRIBUTE_PREFIX, STRUCTURED_HEADERS, encode
-from heed.core.codec.canonical_json import dump_compact
-from heed.core.codec.cloudevents_json import event_to_json
-from heed.core.events import Event
-from heed.core.subscriptions.addresses import IpNetwork, find_refusal
+from heed.bus.codec.event_requests import CONTENT_TYPE, EventRequest
+from heed.core.policy.addresses import IpNetwork, find_refusal
+from heed.worker.http.sockets import AddressInfo, open_socket
 
 IDLE_CONNECTION_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 * 1024  # of a body that is read to use the connection again
 ANSWER_BODY_TIMEOUT_S: Final = 1.0
 USER_AGENT: Final = f"heed-gateway/{__version__}"
-CONTENT_TYPE: Final = "Content-Type"
-_KIND: Final = f"{ATTRIBUTE_PREFIX}datacontenttype"
-AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class SinkRequest:
-    """An event as it is sent."""
-
-    headers: Mapping[str, str]
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +35,6 @@ class SinkAnswer:
     status: int
     problem: str = ""
     retry_after: str | None = None
-
-
-class RefusedAddress(OSError):
-    """An address that nothing is sent to."""
 
 
 class SinkClient:
@@ -70,7 +53,7 @@ class SinkClient:
         )
 
     async def send(
-        self, url: str, request: SinkRequest, headers: Mapping[str, str], timeout_s: float
+        self, url: str, request: EventRequest, headers: Mapping[str, str], timeout_s: float
     ) -> SinkAnswer:
         """Send an event. Never raises."""
         sent: LooseHeaders = {"User-Agent": USER_AGENT, **request.headers, **headers}
@@ -96,10 +79,7 @@ class SinkClient:
         await self._session.close()
 
     def _open_socket(self, info: AddressInfo) -> socket.socket:
-        family, kind, protocol, _, address = info
-        if (reason := find_refusal(str(address[0]), self._allowed)) is not None:
-            raise RefusedAddress(f"{reason}; nothing is sent there")
-        return socket.socket(family=family, type=kind, proto=protocol)
+        return open_socket(info, lambda address: find_refusal(address, self._allowed))
 
 
 async def _discard_body(answer: aiohttp.ClientResponse) -> None:
@@ -107,31 +87,6 @@ async def _discard_body(answer: aiohttp.ClientResponse) -> None:
     with suppress(TimeoutError, aiohttp.ClientError, OSError):
         async with asyncio.timeout(ANSWER_BODY_TIMEOUT_S):
             await answer.content.read(MAX_ANSWER_BYTES)
-
-
-def write_request(event: Event, mode: str) -> SinkRequest:
-    """An event as a request, in `Binary` or `Structured` mode; structured where only that keeps its data.
-
-    Raises MalformedEvent.
-    """
-    if mode == "Structured":
-        return _structured(event)
-    headers, payload = encode(event)
-    if CONTENT_TYPE in headers:
-        return SinkRequest(headers, payload)
-    headers.pop(_KIND, None)
-    if payload or event.datacontenttype is not None:
-        kind = event.datacontenttype or (
-            "application/octet-stream" if isinstance(event.data, bytes) else "application/json"
-        )
-        if not (kind.isascii() and kind.isprintable()):  # no header that HTTP knows
-            return _structured(event)
-        headers[CONTENT_TYPE] = kind
-    return SinkRequest(headers, payload)
-
-
-def _structured(event: Event) -> SinkRequest:
-    return SinkRequest(STRUCTURED_HEADERS, dump_compact(event_to_json(event)).encode())
 
 
 def _explain(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""Addresses that nothing is delivered to: those of this machine, and those at which clouds hand out credentials.
+"""Addresses that nothing is sent to: those of this machine, and those at which clouds hand out credentials.
 
-Private networks are where the sinks of a cluster are, so they are let through: which of them a gateway may reach is the
-business of a NetworkPolicy.
+Private networks are where the sinks of a cluster are, so the gateway is let through to them: which of them it may reach
+is the business of a NetworkPolicy. Calls of Agents go to public addresses only, unless somebody allows more.
 """
 
 import ipaddress
@@ -43,14 +43,15 @@ _V4_BITS: Final = 0xFFFFFFFF
 _HALF_BITS: Final = 0xFFFF
 
 
-def find_refusal(address: str, allowed: Sequence[IpNetwork] = ()) -> str | None:
+def find_refusal(address: str, allowed: Sequence[IpNetwork] = (), *, public_only: bool = False) -> str | None:
     """Why nothing may be sent to an IP address, or None. `allowed` are networks that are let through all the same."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return f"{address} is no IP address"
     for each in _meant(ip):
-        if (reason := _reason(each)) is not None and not any(each in network for network in allowed):
+        reason = _reason(each) or ("a private address" if public_only and not each.is_global else None)
+        if reason is not None and not any(each in network for network in allowed):
             return f"{address} is {reason}"
     return None
 
