@@ -62,7 +62,7 @@ def read_error(answer: HttpAnswer, request_tokens: int, now: datetime) -> Failur
         message = f"the endpoint answered {answer.status}; look at the key and at what it may use"
     else:
         message = f"the endpoint answered {answer.status}: {error.message or 'without a reason'}"
-    return Failure(reason, shorten_message(message), wait, status=answer.status)
+    return Failure(reason, shorten_message(message), wait, status=answer.status, unpaid=True)
 
 
 def read_error_member(error: Any, now: datetime, headers: Mapping[str, str]) -> Failure:

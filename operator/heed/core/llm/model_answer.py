@@ -96,13 +96,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that gave no turn. `retry_after_s` is the least time to wait; `usage` what was paid all the same."""
+    """A call that gave no turn. `retry_after_s` is the least time to wait.
+
+    `usage` is what was paid all the same, where it was counted; `unpaid` says that nothing was: the endpoint refused,
+    or was never reached.
+    """
 
     reason: FailureReason
     message: str
     retry_after_s: float = 0.0
     usage: Usage | None = None
     status: int = 0
+    unpaid: bool = False
 
     @property
     def rule(self) -> RetryRule:
