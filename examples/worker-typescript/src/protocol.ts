@@ -1,5 +1,4 @@
 // The worker protocol of Heed: decide requests and work items. docs/worker-protocol.md says what each member is.
-import { jetstream, type JsMsg } from "@nats-io/jetstream";
 import { headers, type Msg, type NatsConnection } from "@nats-io/transport-node";
 
 export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
@@ -32,7 +31,7 @@ export interface Answer {
 }
 
 export type Handler = (variables: Variables, state: State) => Answer;
-export type Work = (input: Json, progress: (data: Json) => void) => Promise<Json>;
+export type Work = (input: Json, progress: (data: Json) => void, cancelled: AbortSignal) => Promise<Json>;
 
 export interface Code {
   namespace: string;
@@ -94,37 +93,67 @@ export function answer(code: Code, calls: Call[] | undefined): { answers: Answer
   return { answers };
 }
 
-/** Take function tasks until the connection is closed. */
-export async function takeWork(connection: NatsConnection, code: Code): Promise<void> {
-  const stream = jetstream(connection);
-  while (!connection.isClosed()) {
+const NEXT = JSON.stringify({ batch: 1, expires: 2_000_000_000 }); // nanoseconds until it says that there is none
+
+/** Take function tasks, one after the other, until `stopping`; the one that was taken is finished. */
+export async function takeWork(connection: NatsConnection, code: Code, stopping: AbortSignal): Promise<void> {
+  const queue = `$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.${code.namespace}_${code.agent}`;
+  const running = new Map<string, AbortController>();
+  hearCancellations(connection, code, running);
+  while (!stopping.aborted && !connection.isClosed()) {
     try {
-      const consumer = await stream.consumers.get("HEED_WORK", `${code.namespace}_${code.agent}`);
-      for await (const message of await consumer.consume()) await work(connection, code, message);
+      // An item comes under its own subject, by which the replies of shared subscriptions could not be told apart.
+      const reply = await connection.request(queue, NEXT, { timeout: 5_000, noMux: true });
+      if (reply.reply?.startsWith("$JS.ACK.")) await work(connection, code, reply, running); // else there is none
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 500)); // no task of the Agent has started yet
     }
   }
 }
 
-async function work(connection: NatsConnection, code: Code, message: JsMsg): Promise<void> {
-  const item = message.json<Item>();
-  const beating = setInterval(() => message.working(), 10_000);
+function hearCancellations(connection: NatsConnection, code: Code, running: Map<string, AbortController>): void {
+  connection.subscribe(`heed-stop.${code.namespace}.${code.agent}.*`, {
+    callback: (error, message) => {
+      if (error === null) running.get(readCancelled(message) ?? "")?.abort();
+    },
+  });
+}
+
+function readCancelled(message: Msg): string | undefined {
   try {
-    const end = await run(connection, code, item);
-    await say(connection, code, item.attempt, "dev.heed.task.done", end);
-    message.ack();
+    return message.json<{ cancelled?: string }>().cancelled;
+  } catch {
+    return undefined;
+  }
+}
+
+async function work(
+  connection: NatsConnection,
+  code: Code,
+  message: Msg,
+  running: Map<string, AbortController>,
+): Promise<void> {
+  const item = message.json<Item>();
+  const cancelled = new AbortController();
+  const beating = setInterval(() => message.respond("+WPI"), 10_000);
+  running.set(item.attempt, cancelled);
+  try {
+    const end = await run(connection, code, item, cancelled.signal);
+    if (!cancelled.signal.aborted) await say(connection, code, item.attempt, "dev.heed.task.done", end);
+    message.respond("+ACK");
   } finally {
+    running.delete(item.attempt);
     clearInterval(beating);
   }
 }
 
-async function run(connection: NatsConnection, code: Code, item: Item): Promise<Json> {
-  const progress = (data: Json) => void say(connection, code, item.attempt, "dev.heed.task.progress", data);
+async function run(connection: NatsConnection, code: Code, item: Item, cancelled: AbortSignal): Promise<Json> {
+  const progress = (data: Json) =>
+    void say(connection, code, item.attempt, "dev.heed.task.progress", data).catch(() => undefined);
   try {
     const work = code.functions[item.function];
     if (work === undefined) throw new Error(`no function ${item.function}`);
-    return { completed: true, result: await within(item.timeout, work(item.input, progress)) };
+    return { completed: true, result: await within(item.timeout, work(item.input, progress, cancelled)) };
   } catch (error) {
     return { completed: false, reason: "Error", message: String(error) };
   }
@@ -148,5 +177,7 @@ async function say(connection: NatsConnection, code: Code, attempt: string, type
   attributes.set("ce-time", new Date().toISOString());
   attributes.set("content-type", "application/json");
   const subject = `heed.tasks.${code.namespace}.${code.agent}.${attempt}.${type}`;
-  await jetstream(connection).publish(subject, JSON.stringify(data), { headers: attributes });
+  const stored = await connection.request(subject, JSON.stringify(data), { headers: attributes, timeout: 5_000 });
+  const { error } = stored.json<{ error?: { description: string } }>();
+  if (error !== undefined) throw new Error(error.description);
 }

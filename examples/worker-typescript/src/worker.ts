@@ -1,5 +1,6 @@
 // A worker in TypeScript: the code of the Agent in agent.yaml.
-import { connect } from "@nats-io/transport-node";
+import { readFileSync } from "node:fs";
+import { connect, credsAuthenticator } from "@nats-io/transport-node";
 import { answerRequests, takeWork, type Code } from "./protocol.js";
 
 const code: Code = {
@@ -32,9 +33,19 @@ const code: Code = {
   },
 };
 
-const connection = await connect({ servers: process.env.HEED_NATS_URL ?? "nats://127.0.0.1:4222", name: "greeter" });
+const credentials = process.env.HEED_NATS_CREDENTIALS;
+const connection = await connect({
+  servers: process.env.HEED_NATS_URL ?? "nats://127.0.0.1:4222",
+  name: code.agent,
+  inboxPrefix: `_INBOX.heed-worker.${code.namespace}.${code.agent}`,
+  // Read for each connection, as the file is renewed before its credentials expire.
+  authenticator: credentials === undefined ? undefined : credsAuthenticator(() => readFileSync(credentials)),
+  ignoreAuthErrorAbort: true,
+  maxReconnectAttempts: -1,
+});
+const stopping = new AbortController();
+process.on("SIGTERM", () => stopping.abort());
 answerRequests(connection, code);
-void takeWork(connection, code);
 console.log(`worker of ${code.agent} ready`);
-process.on("SIGTERM", () => void connection.drain());
-await connection.closed();
+await takeWork(connection, code, stopping.signal);
+await connection.drain();
