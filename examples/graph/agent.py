@@ -38,16 +38,16 @@ class Draft(TypedDict):
     drafts: int
 
 
-def write(draft: Draft) -> dict[str, object]:
+def write(state: Draft) -> dict[str, object]:
     """A model would write; each draft of this one has a line more."""
-    count = draft["drafts"] + 1
-    return {"drafts": count, "text": "\n".join(f"{draft['about']}, {draft['about']}" for _ in range(count))}
+    count = state["drafts"] + 1
+    return {"drafts": count, "text": "\n".join(f"{state['about']}, {state['about']}" for _ in range(count))}
 
 
-def judge(draft: Draft) -> str:
+def judge(state: Draft) -> str:
     """Whether it goes on."""
-    enough = len(draft["text"].splitlines()) >= draft["wanted"]
-    return END if enough or draft["drafts"] == MAX_DRAFTS else "write"
+    enough = len(state["text"].splitlines()) >= state["wanted"]
+    return END if enough or state["drafts"] == MAX_DRAFTS else "write"
 
 
 graph = StateGraph(Draft)  # writes until it is long enough
@@ -62,13 +62,14 @@ agent = Agent("poet")
 
 @agent.task(timeout="5m")
 async def compose(about: str, lines: int, task: TaskContext) -> Written:
-    draft: Draft = {"about": about, "wanted": lines, "text": "", "drafts": 0}
-    async for step in writing.astream(draft, stream_mode="values"):
-        draft = step
-        task.progress({"drafts": draft["drafts"]})
-    if len(draft["text"].splitlines()) < lines:
+    written = Written(text="", drafts=0)
+    first: Draft = {"about": about, "wanted": lines, "text": "", "drafts": 0}
+    async for draft in writing.astream(first, stream_mode="values"):
+        written = Written(text=draft["text"], drafts=draft["drafts"])
+        task.progress({"drafts": written.drafts})
+    if len(written.text.splitlines()) < lines:
         raise RuntimeError(f"{MAX_DRAFTS} drafts were too short")
-    return Written(text=draft["text"], drafts=draft["drafts"])
+    return written
 
 
 @agent.on

@@ -13,6 +13,7 @@ from heed.cli.code_manifests import choose_types, read_code
 from heed.cli.output import paint, to_yaml
 from heed.errors import InvalidManifest, InvalidSettings, Problem
 from heed.sdk.asyncapi import build_asyncapi
+from heed.sdk.lint import lint_code
 from heed.sdk.manifest_places import CodeManifest, with_workers
 from heed.util.terminal import visible
 
@@ -67,6 +68,7 @@ def build(
     manifests = read_code(module)
     if image is not None:
         manifests = [with_workers(item, image, replicas) for item in manifests]
+    _warn(manifests)
     _check_manifests(manifests)
     file = output or check
     chosen = [item.document for item in choose_types(manifests) if types or item.is_agent]
@@ -80,6 +82,13 @@ def build(
         click.echo(changes, nl=False)
         click.echo(paint(f"not current; run heed build {visible(module)}", "red"), err=True)
         raise click.exceptions.Exit(1)
+
+
+def _warn(manifests: Sequence[CodeManifest]) -> None:
+    for manifest in manifests:
+        for problem in lint_code(manifest.code) if manifest.is_agent else ():
+            place = f"{manifest.source}:{manifest.line_of(problem.path)}"
+            click.echo(f"{visible(place)}: warning: {visible(str(manifest.attribute(problem)))}", err=True)
 
 
 def _check_manifests(manifests: Sequence[CodeManifest]) -> None:

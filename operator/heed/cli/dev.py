@@ -62,7 +62,8 @@ from heed.util.clock import timestamp
     "--gateway",
     "gateway",
     metavar="HOST:PORT",
-    help="Take events by HTTP, too, on this loopback address; port 0 is any free one.  [default: do not]",
+    help="Take events by HTTP, too, on this loopback address; port 0 is any free one. Needs heed[operator].  "
+    "[default: do not]",
 )
 @click.option(
     "--script",

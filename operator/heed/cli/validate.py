@@ -17,6 +17,8 @@ from heed.core.policy.addresses import LOOPBACK
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 from heed.local.manifest_loader import lint_manifests
 from heed.local.policy_loader import PolicySet, load_policies
+from heed.sdk.lint import lint_code
+from heed.sdk.manifest_places import CodeManifest
 from heed.util.clock import now
 from heed.util.terminal import visible
 
@@ -162,7 +164,8 @@ def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[ValidationFinding]:
     for manifest, problem in lint_manifests([(item.manifest, item.program) for item in valid]):
         yield _finding(manifest, problem, "warning")
     for item in valid:
-        for problem in _past_timers(item):
+        code = item.manifest.code if isinstance(item.manifest, CodeManifest) else None
+        for problem in (*(lint_code(code) if code else ()), *_past_timers(item)):
             yield _finding(item.manifest, problem, "warning")
 
 

@@ -68,6 +68,10 @@ class Handler:
         """Whether it is told the session's pending tasks."""
         return "pending" in self._mentions.names if self.declared.pending is None else self.declared.pending
 
+    def names_value(self, value: Any) -> bool:
+        """Whether its code names a value."""
+        return any(item is value for item in self._mentions.values)
+
     @cached_property
     def _mentions(self) -> Mentions:
         """What its code names, once the whole module is there: functions may stand below their use."""

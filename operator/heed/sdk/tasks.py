@@ -155,6 +155,7 @@ class Task(Generic[Result]):
     ) -> None:
         self.name, self.kind, self.work, self.options = name, kind, work, options
         self.place = calling_place()
+        self.result_type = result
         self._result: TypeAdapter[Result] = TypeAdapter(result)
 
     @property

@@ -251,6 +251,27 @@ def test_what_the_operator_would_refuse_is_told_with_function_and_line() -> None
     assert result.stderr.startswith(f"agent.py:{line}: spec.handlers[0].when: begin(): unknown variable")
 
 
+def test_an_event_whose_type_is_not_named_is_warned_of() -> None:
+    text = AGENT.replace("-> str:\n    return topic", "-> Answered:\n    return Answered(text=topic)")
+    text = text.replace("Completed[str]", "Completed[Answered]").replace(
+        "Answered(text=done.result)", "done.result"
+    )
+    write("agent.py", text)
+
+    built = heed("build", "agent.py")
+    checked = heed("validate", "agent.py")
+    strictly = heed("validate", "--strict", "agent.py")
+
+    line = line_of(text, "@agent.on(research.completed)")
+    assert built.exit_code == checked.exit_code == 0
+    assert strictly.exit_code == 1
+    assert built.stderr.startswith(
+        f"agent.py:{line}: warning: spec.handlers[1].call.emits: conclude(): emits"
+    )
+    assert built.stderr.endswith("; add emits=[Answered] to its decorator\n")
+    assert built.stderr in checked.stdout
+
+
 # ── modules where manifests are taken ───────────────────────────────────────────────────────────────────────────────
 
 
