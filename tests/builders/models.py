@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from heed.core.llm.model_answer import HttpAnswer
+from heed.core.llm.model_answer import EndpointAnswer
 from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_settings import CheckedSchema, ModelSettings, ToolDefinition
 from heed.core.llm.transcript import Entry, Prompt
@@ -39,10 +39,10 @@ def model_call(entries: Sequence[Entry] | None = None, **given: Any) -> ModelCal
     return ModelCall.of(model_settings(**given), entries or [Prompt.of("user", "Where is my order?")])
 
 
-def http_answer(body: Any, status: int = 200, **headers: str) -> HttpAnswer:
+def http_answer(body: Any, status: int = 200, **headers: str) -> EndpointAnswer:
     """An answer with JSON, or with the bytes given; `retry_after` stands for `retry-after`."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return HttpAnswer(status, {key.replace("_", "-"): value for key, value in headers.items()}, data)
+    return EndpointAnswer(status, {key.replace("_", "-"): value for key, value in headers.items()}, data)
 
 
 def chat_body(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed.core.llm.endpoint_errors import parse_error, read_error
-from heed.core.llm.model_answer import RETRY_RULES, Failure, FailureReason, HttpAnswer
+from heed.core.llm.model_answer import RETRY_RULES, EndpointAnswer, Failure, FailureReason
 from heed.core.llm.overflow_messages import MAX_SEARCHED_CHARS, says_overflow
 from tests.builders.models import NOW, http_answer
 
@@ -129,7 +129,7 @@ def test_a_400_without_a_word_is_an_overflow_of_a_long_request(tokens: int, reas
     ],
 )
 def test_the_wait_is_the_one_that_headers_ask_for(headers: dict[str, str], seconds: float) -> None:
-    assert read_error(HttpAnswer(429, headers, b""), 0, NOW).retry_after_s == seconds
+    assert read_error(EndpointAnswer(429, headers, b""), 0, NOW).retry_after_s == seconds
 
 
 def test_google_says_in_the_body_how_long_to_wait() -> None:

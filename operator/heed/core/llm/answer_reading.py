@@ -9,9 +9,9 @@ from typing import Any, Final, NoReturn
 from heed.core.llm.endpoint_errors import read_error, read_error_member
 from heed.core.llm.model_answer import (
     Answer,
+    EndpointAnswer,
     Failure,
     FailureReason,
-    HttpAnswer,
     Outcome,
     Usage,
     shorten_message,
@@ -36,7 +36,7 @@ class AnswerParts:
     usage: Usage | None
 
 
-def read_body(answer: HttpAnswer, call: ModelCall, now: datetime) -> Mapping[str, Any] | Failure:
+def read_body(answer: EndpointAnswer, call: ModelCall, now: datetime) -> Mapping[str, Any] | Failure:
     """The object in an answer's body, or the failure that the answer is."""
     if not 200 <= answer.status < 300:
         return read_error(answer, call.estimate.most, now)

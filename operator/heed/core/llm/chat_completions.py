@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from heed.core.llm.answer_reading import AnswerParts, conclude_answer, read_body
 from heed.core.llm.endpoint_errors import read_error_member
-from heed.core.llm.model_answer import Failure, FailureReason, HttpAnswer, Outcome, Usage, count
+from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, Outcome, Usage, count
 from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_endpoint import find_dialect
 from heed.core.llm.model_settings import ModelSettings, ToolDefinition, apply_extra
@@ -115,7 +115,7 @@ def _write_part(part: Part) -> dict[str, Any]:
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_chat_answer(answer: HttpAnswer, call: ModelCall, now: datetime) -> Outcome:
+def read_chat_answer(answer: EndpointAnswer, call: ModelCall, now: datetime) -> Outcome:
     """What an answer means."""
     body = read_body(answer, call, now)
     if isinstance(body, Failure):

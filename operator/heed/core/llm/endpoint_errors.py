@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from heed.core.llm.model_answer import Failure, FailureReason, HttpAnswer, shorten_message
+from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, shorten_message
 from heed.core.llm.overflow_messages import OVERFLOW_CODES, says_overflow
 from heed.core.subscriptions.answers import MAX_RETRY_AFTER_S, read_retry_after
 
@@ -53,7 +53,7 @@ class EndpointError:
     retry_after_s: float = 0.0
 
 
-def read_error(answer: HttpAnswer, request_tokens: int, now: datetime) -> Failure:
+def read_error(answer: EndpointAnswer, request_tokens: int, now: datetime) -> Failure:
     """The failure behind a status other than 2xx. `request_tokens` is the request's estimate."""
     error = parse_error(answer.body)
     reason = _find_reason(answer.status, error, request_tokens)

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Final, Literal
 
 from heed.core.llm.transcript import MALFORMED_ARGUMENTS, UNKNOWN_TOOL, AssistantTurn
+from heed.errors import POLICY_VIOLATION
 
 MAX_MESSAGE_CHARS: Final = 400
 
@@ -28,6 +29,7 @@ class FailureReason(StrEnum):
     WRONG_SCHEMA = "WrongSchema"  # the answer is not of the output's schema
     INVALID_ANSWER = "InvalidAnswer"  # what came back is no answer of this API
     ENDPOINT_AWAY = "EndpointAway"  # no connection, no answer in time, or an error of the server's
+    POLICY_VIOLATION = POLICY_VIOLATION  # nothing may be sent there
     BUDGET_EXCEEDED = "BudgetExceeded"  # the next call could cross a limit
 
 
@@ -49,6 +51,7 @@ RETRY_RULES: Final[Mapping[FailureReason, RetryRule]] = {
     FailureReason.WRONG_SCHEMA: "repair",
     FailureReason.INVALID_ANSWER: "again",
     FailureReason.ENDPOINT_AWAY: "again",
+    FailureReason.POLICY_VIOLATION: "never",
     FailureReason.BUDGET_EXCEEDED: "never",
 }
 
@@ -69,7 +72,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class EndpointAnswer:
     """An answer over HTTP, read whole. Header names are in lower case."""
 
     status: int

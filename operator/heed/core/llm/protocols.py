@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from heed.core.llm.chat_completions import read_chat_answer, write_chat_request
-from heed.core.llm.model_answer import Failure, FailureReason, HttpAnswer, Outcome
+from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, Outcome
 from heed.core.llm.model_call import ModelCall, dump_request
 from heed.core.llm.model_endpoint import choose_api
 from heed.core.llm.responses import read_responses_answer, write_responses_request
@@ -15,7 +15,7 @@ def write_request(call: ModelCall) -> bytes:
     return dump_request(write(call.settings, call.entries))
 
 
-def read_answer(answer: HttpAnswer, call: ModelCall, now: datetime) -> Outcome:
+def read_answer(answer: EndpointAnswer, call: ModelCall, now: datetime) -> Outcome:
     """What an answer to a call means. Never raises, whatever the endpoint sent."""
     read = read_responses_answer if choose_api(call.settings) == "Responses" else read_chat_answer
     return read(answer, call, now)
@@ -27,6 +27,5 @@ def foresee_overflow(call: ModelCall) -> Failure | None:
     if window is None or call.estimate.least + call.settings.max_output_tokens <= window:
         return None
     needed = f"at least {call.estimate.least} tokens and {call.settings.max_output_tokens} for the answer"
-    return Failure(
-        FailureReason.CONTEXT_OVERFLOW, f"the request has {needed}; the model's window is {window}"
-    )
+    message = f"the request has {needed}; the model's window is {window}"
+    return Failure(FailureReason.CONTEXT_OVERFLOW, message, unpaid=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from heed.core.llm.answer_reading import AnswerParts, conclude_answer, read_body
-from heed.core.llm.model_answer import Failure, FailureReason, HttpAnswer, Outcome, Usage, count
+from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, Outcome, Usage, count
 from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_endpoint import find_dialect
 from heed.core.llm.model_settings import ModelSettings, ToolDefinition, apply_extra
@@ -125,7 +125,7 @@ def _write_part(part: Part) -> dict[str, Any]:
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_responses_answer(answer: HttpAnswer, call: ModelCall, now: datetime) -> Outcome:
+def read_responses_answer(answer: EndpointAnswer, call: ModelCall, now: datetime) -> Outcome:
     """What an answer means. `status` is completed, incomplete, failed, or one of what is still under way."""
     body = read_body(answer, call, now)
     if isinstance(body, Failure):

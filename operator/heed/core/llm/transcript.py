@@ -107,7 +107,7 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
                 "api": entry.api,
                 "items": [dict(item) for item in entry.items],
                 "text": entry.text,
-                "calls": [_call_to_json(call) for call in entry.calls],
+                "calls": [call_to_json(call) for call in entry.calls],
             }
 
 
@@ -120,7 +120,7 @@ def entry_from_json(value: Mapping[str, Any]) -> Entry:
             case "result":
                 return ToolResult(value["call"], value["name"], value["content"])
             case "turn":
-                calls = tuple(map(_call_from_json, value["calls"]))
+                calls = tuple(map(call_from_json, value["calls"]))
                 return AssistantTurn(value["api"], tuple(value["items"]), value["text"], calls)
             case other:
                 raise ValueError(f"a transcript has no entry {other!r}; it was written by a newer version")
@@ -146,7 +146,8 @@ def _part_from_json(value: Mapping[str, Any]) -> Part:
     return TextPart(value["text"])
 
 
-def _call_to_json(call: ToolCall) -> dict[str, Any]:
+def call_to_json(call: ToolCall) -> dict[str, Any]:
+    """A call as JSON."""
     said: dict[str, Any] = {"id": call.id, "name": call.name, "written": call.written}
     if call.arguments is not None:
         said["arguments"] = dict(call.arguments)
@@ -155,7 +156,8 @@ def _call_to_json(call: ToolCall) -> dict[str, Any]:
     return said
 
 
-def _call_from_json(value: Mapping[str, Any]) -> ToolCall:
+def call_from_json(value: Mapping[str, Any]) -> ToolCall:
+    """The call that `call_to_json` wrote."""
     return ToolCall(
         value["id"],
         value["name"],
