@@ -201,6 +201,7 @@ def test_pod_takes_what_pods_take() -> None:
         ("nats.existingSecret=x", "nats.existingSecret: leave it empty with nats.embedded.enabled"),
         ("nats.credentials.secretName=x", "nats.credentials.secretName: leave it empty"),
         ("nats.signing.secretName=x", "nats.signing.secretName: leave it empty"),
+        ("nats.workerSigning.secretName=x", "nats.workerSigning.secretName: leave it empty"),
         ("nats.tls.secretName=x", "nats.tls.secretName: leave it empty"),
         ("nats.ca.configMapName=x", "nats.ca.configMapName: leave it empty"),
         ("stream.replicas=3", "stream.replicas: the embedded server is a single one"),

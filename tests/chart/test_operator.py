@@ -237,6 +237,30 @@ def test_single_secrets_win_over_the_one_for_all() -> None:
     assert "HEED_NATS_ACCOUNT" not in rendered.environment()
 
 
+def test_credentials_of_workers_are_signed_by_a_key_of_their_own_account() -> None:
+    alone = render("nats.workerSigning.secretName=workers")
+    beside = render(
+        KEYS_SECRET,
+        "nats.workerSigning.secretName=workers",
+        "nats.workerSigning.seedKey=seed",
+        "nats.workerSigning.accountKey=",
+    )
+
+    assert alone.files() == {settings(alone).nats_worker_signing_key: ("workers", "workers.seed")}
+    assert settings(alone).nats_signing_key is None
+    account = {"name": "workers", "key": "workers.pub", "optional": True}
+    assert alone.environment()["HEED_NATS_WORKER_ACCOUNT"] == {"secretKeyRef": account}
+    assert beside.files() == {
+        settings(beside).nats_credentials: ("keys", "operator.creds"),
+        settings(beside).nats_signing_key: ("keys", "account.seed"),
+        settings(beside).nats_worker_signing_key: ("workers", "seed"),
+    }
+    assert "HEED_NATS_WORKER_ACCOUNT" not in beside.environment()
+    for rendered in (alone, beside):
+        (volume,) = (item for item in rendered.pod()["volumes"] if item["name"] == "nats-workers")
+        assert "optional" not in volume["secret"]
+
+
 def test_ca_may_be_in_a_config_map() -> None:
     rendered = render("nats.ca.configMapName=trust", "nats.ca.key=root.pem")
 

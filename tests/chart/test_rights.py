@@ -62,6 +62,7 @@ def named(role: Manifest) -> dict[str, list[str]]:
         ((EMBEDDED, "nats.embedded.auth.enabled=false"), "ClusterRole", CLUSTER_WIDE | WEBHOOK),
         (("nats.existingSecret=keys",), "ClusterRole", CLUSTER_WIDE | WEBHOOK | CREDENTIALS),
         (("nats.signing.secretName=keys",), "ClusterRole", CLUSTER_WIDE | WEBHOOK | CREDENTIALS),
+        (("nats.workerSigning.secretName=keys",), "ClusterRole", CLUSTER_WIDE | WEBHOOK | CREDENTIALS),
         (("nats.credentials.secretName=keys",), "ClusterRole", CLUSTER_WIDE | WEBHOOK),
         ((WATCHED,), "Role", {}),
         ((WATCHED, EMBEDDED), "Role", CREDENTIALS),

@@ -31,7 +31,7 @@
 {{- if $nats.url }}
 {{- fail "nats.url: leave it empty with nats.embedded.enabled, or nobody would use the embedded server" }}
 {{- end }}
-{{- range $name, $given := dict "existingSecret" $nats.existingSecret "credentials.secretName" $nats.credentials.secretName "user" $nats.user "token.secretName" $nats.token.secretName "nkey.secretName" $nats.nkey.secretName "domain" $nats.domain "signing.secretName" $nats.signing.secretName "tls.secretName" $nats.tls.secretName "ca.secretName" $nats.ca.secretName "ca.configMapName" $nats.ca.configMapName }}
+{{- range $name, $given := dict "existingSecret" $nats.existingSecret "credentials.secretName" $nats.credentials.secretName "user" $nats.user "token.secretName" $nats.token.secretName "nkey.secretName" $nats.nkey.secretName "domain" $nats.domain "signing.secretName" $nats.signing.secretName "workerSigning.secretName" $nats.workerSigning.secretName "tls.secretName" $nats.tls.secretName "ca.secretName" $nats.ca.secretName "ca.configMapName" $nats.ca.configMapName }}
 {{- if $given }}
 {{- fail (printf "nats.%s: leave it empty with nats.embedded.enabled; the embedded server has keys of its own, and no TLS" $name) }}
 {{- end }}

@@ -15,9 +15,9 @@ nats://{{ include "heed.named" (list . "nats") }}.{{ .Release.Namespace }}.svc:4
 {{- end }}
 {{- end }}
 
-{{/* Whether the operator mints credentials for Jobs; empty for no. */}}
+{{/* Whether the operator mints credentials; empty for no. */}}
 {{- define "heed.mints" -}}
-{{- or (include "heed.natsKeys" .) .Values.nats.existingSecret .Values.nats.signing.secretName }}
+{{- or (include "heed.natsKeys" .) .Values.nats.existingSecret .Values.nats.signing.secretName .Values.nats.workerSigning.secretName }}
 {{- end }}
 
 {{/* {files: {name: {secret|configMap, items: [keys]}}, env: [...]} for (list $ "operator"), "gateway", or "publisher", the test. */}}
@@ -84,7 +84,17 @@ env:
         key: {{ ternary $nats.signing.accountKey "account.pub" (ne $nats.signing.secretName "") | quote }}
         optional: true
 {{- end }}
-{{- if $nats.existingSecret }}
+{{- end }}
+{{- with $nats.workerSigning }}
+{{- if .secretName }}
+  - name: HEED_NATS_WORKER_SIGNING_KEY
+    value: /etc/heed/nats-workers/{{ .seedKey }}
+{{- if .accountKey }}
+  - name: HEED_NATS_WORKER_ACCOUNT
+    valueFrom:
+      secretKeyRef: {name: {{ .secretName }}, key: {{ .accountKey | quote }}, optional: true}
+{{- end }}
+{{- else if $nats.existingSecret }}
   - name: HEED_NATS_WORKER_SIGNING_KEY
     value: /etc/heed/nats-workers/workers.seed
 {{- end }}
@@ -143,13 +153,23 @@ volumes:
       secretName: {{ default $nats.existingSecret $nats.signing.secretName }}
       items: [{key: {{ $seed | quote }}, path: {{ $seed | quote }}}]
       defaultMode: 0440
-{{- if $nats.existingSecret }}
+{{- end }}
+{{- if not $publisher }}
+{{- with $nats.workerSigning }}
+{{- if .secretName }}
+  - name: nats-workers
+    secret:
+      secretName: {{ .secretName }}
+      items: [{key: {{ .seedKey | quote }}, path: {{ .seedKey | quote }}}]
+      defaultMode: 0440
+{{- else if $nats.existingSecret }}
   - name: nats-workers  # keys of an earlier release have none
     secret:
       secretName: {{ $nats.existingSecret }}
       items: [{key: workers.seed, path: workers.seed}]
       optional: true
       defaultMode: 0440
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}
