@@ -155,7 +155,7 @@ def answers_mixed() -> None:
 
     async def mixed(self: CodeDecider, ledger: Any, received: Any, **more: Any) -> Any:
         first = await decide(self, ledger, received, **more)
-        self._known = KnownAnswers()
+        vars(self._known).update(vars(KnownAnswers()))
         more["coming"] = ()
         first.effects = (await decide(self, ledger, received, **more)).effects
         return first

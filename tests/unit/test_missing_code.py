@@ -39,6 +39,9 @@ class _Unready:
             raise CodeUnavailable("no worker is there")
         return await self._decider.decide(ledger, received, **more)
 
+    def stop(self) -> None:
+        self._decider.stop()
+
 
 @pytest.fixture
 def code() -> UnreadyCode:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from heed import names
 from heed.api.code import CodeAnswer
 from heed.bus.client.connection import Connection, NoAnswer
-from heed.core.codec.canonical_json import dump_compact
 from heed.core.codec.strict_json import MAX_JSON_DEPTH, Unreadable, check_value, measure_depth
 from heed.core.decision.code import CodeCall, FailedAnswer, parse_answer
 from heed.core.effects import AgentRef
@@ -42,7 +41,7 @@ class NatsCodeWorkers:
         if self._missing is not None:
             raise CodeUnavailable(self._missing)
         subject = names.decide_subject(agent.namespace, agent.name, digest)
-        request = dump_compact({"calls": [call.to_json() for call in calls]}).encode()
+        request = b'{"calls":[%b]}' % b",".join(call.encode() for call in calls)
         if len(request) > self._connection.max_payload:
             if len(calls) > 1:
                 return await self.ask(agent, digest, calls[:1])

@@ -6,7 +6,7 @@ concerns it the decision says, which is dropped then: an event that no handler r
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from heed.core.decision.model import Decision
 from heed.core.events import Received
@@ -42,6 +42,10 @@ class DecisionBatcher:
         self._held.clear()
         if self._limiter is not None:
             self._limiter.start(time.monotonic())
+
+    def stop(self) -> None:
+        """Wait for nothing that was asked for events that come: they are read again."""
+        self._guarded.stop()
 
     def has_work(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
         """Whether there is an event to decide: one that a `hold` lets go, or one that the rate limit does not stop."""
@@ -167,6 +171,6 @@ class DecisionBatcher:
         batch: DecisionBatch,
         received: Received,
         room: Headroom | None,
-        coming: Iterable[Received] = (),
+        coming: Sequence[Received] = (),
     ) -> Decision:
         return await self._guarded.decide(batch.ledger, received, coming=coming, room=room, ahead=self.ahead)

@@ -5,26 +5,24 @@ for, digest for digest; where the ledger has become another one meanwhile, there
 So answers can be asked for ahead of time: a wrong guess costs a request, and nothing else.
 """
 
-import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final, Protocol
 
-from heed.api.code import CodeAnswer
-from heed.core.codec.canonical_json import canonicalize
 from heed.core.compiler.program import Program
-from heed.core.decision.code import AnswerMissing, CodeCall, FailedAnswer, KnownAnswers
+from heed.core.decision.code import AnswerMissing, KnownAnswers
 from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
+from heed.engine.look_ahead import LookAhead
 from heed.engine.ports import CodeWorkers
 from heed.errors import CodeUnavailable
-from heed.sandbox.decision_pool import DecisionPool
+from heed.sandbox.decision_pool import AgentDecider, DecisionPool
+from heed.util.cpu_turns import turns
 
-MAX_AHEAD: Final = 512  # events that are looked at for calls, where the answer to one is missing
-MAX_RUN: Final = 64  # calls of one request
-MAX_REQUESTS: Final = 64  # of an Agent at once, each of another session: a reply may be as large as a message
+MAX_AHEAD: Final = 1024  # events that are looked at for calls before they are decided
+MIN_AHEAD: Final = 384  # fewer of which are refilled: while a worker answers for some, others are decided
+LOOK_TURN: Final = 32  # events that are looked at in a turn of the CPU
 
 
 class NoWorkers:
@@ -39,12 +37,15 @@ class Decider(Protocol):
     """Decides for one generation of an Agent."""
 
     async def decide(
-        self, ledger: Ledger, received: Received, *, coming: Iterable[Received] = (), **more: Any
+        self, ledger: Ledger, received: Received, *, coming: Sequence[Received] = (), **more: Any
     ) -> Decision:
         """As `core.decision.decide.decide`. `coming` are the event and those that are decided after it, if known.
 
         Raises GuardUnavailable, CodeUnavailable: the event is undecided, try again.
         """
+
+    def stop(self) -> None:
+        """Wait for nothing that was asked for ahead of time: the events that come are others."""
 
 
 class Deciders:
@@ -66,72 +67,56 @@ class Deciders:
 class CodeDecider:
     """Decides as the AgentDecider does, with the answers of the Agent's code."""
 
-    def __init__(self, decider: Decider, program: Program, digest: str, workers: CodeWorkers) -> None:
-        self._decider, self._agent, self._digest = decider, program.agent, digest
-        self._workers, self._known = workers, KnownAnswers()
-        self._foreseen = 0  # the sequence of the last event that was looked at
+    def __init__(self, decider: AgentDecider, program: Program, digest: str, workers: CodeWorkers) -> None:
+        self._decider, self._known = decider, KnownAnswers()
+        self._ahead = LookAhead(workers, program.agent, digest, self._known)
+        self._head = 0  # the sequence of the event that is decided
+        self._looked = 0  # events from that one on that were looked at
+        self._looking = False
 
     async def decide(
-        self, ledger: Ledger, received: Received, *, coming: Iterable[Received] = (), **more: Any
+        self, ledger: Ledger, received: Received, *, coming: Sequence[Received] = (), **more: Any
     ) -> Decision:
         """See Decider."""
+        if coming and coming[0] is received:
+            self._go_on_to(received.sequence)
+            await self._look(ledger, coming)
         while True:
+            await self._ahead.await_asked(received.sequence)
             try:
                 return await self._decider.decide(ledger, received, answers=self._known, **more)
             except AnswerMissing as missing:
-                if not await self._foresee(ledger, received, coming):
-                    await self._ask([missing.call])
+                if not (self._looking and coming):
+                    await self._ahead.ask_for(received, missing.call)
+            while self._looking and coming:
+                await turns().take()
+                await self._look(ledger, coming)
 
-    async def _foresee(self, ledger: Ledger, received: Received, coming: Iterable[Received]) -> bool:
-        """Ask for the answers that an event and those after it need, of different sessions at once, if not done before.
+    def stop(self) -> None:
+        """See Decider."""
+        self._ahead.stop()
+        self._head, self._looked, self._looking = 0, 0, False
 
-        Raises CodeUnavailable where that of the event itself is not to be had. Others are asked for again, in turn.
+    def _go_on_to(self, sequence: int) -> None:
+        if sequence > self._head:
+            self._head, self._looked = sequence, max(0, self._looked - 1)
+            self._ahead.pass_decided(sequence)
+
+    async def _look(self, ledger: Ledger, coming: Sequence[Received]) -> None:
+        """Look at some of the events that come, and once enough of them were looked at, ask for their answers.
+
+        Nothing is asked for ahead of time where workers do not answer.
         """
-        looked = list(islice(coming, MAX_AHEAD))
-        if not looked or looked[0] is not received or received.sequence <= self._foreseen:
-            return False
-        runs: dict[str, list[CodeCall]] = {}
-        for received in looked:
-            try:
-                await self._decider.decide(ledger, received, answers=self._known)
-            except AnswerMissing as missing:
-                session = str(missing.call.variables["session"]["key"])
-                if session not in runs and len(runs) == MAX_REQUESTS:
-                    break
-                runs.setdefault(session, []).append(missing.call)
-            self._foreseen = received.sequence
-        asking = (self._ask_run(calls) for calls in runs.values())
-        failures = await asyncio.gather(*asking, return_exceptions=True)
-        for number, failure in enumerate(failures):  # the first is of the event's own session
-            if failure is not None and (number == 0 or not isinstance(failure, CodeUnavailable)):
-                raise failure
-        return True
-
-    async def _ask_run(self, calls: Sequence[CodeCall]) -> None:
-        """Ask for a session's calls, as far as one can follow on the other."""
-        session = calls[0].variables["session"]
-        run = [replace(call, variables={**call.variables, "session": session}) for call in calls[:MAX_RUN]]
-        alone = next((index for index, call in enumerate(run) if call.pending), len(run))
-        await self._ask(run[: max(1, alone)])
-
-    async def _ask(self, calls: Sequence[CodeCall]) -> None:
-        """Ask for calls of one session. Each after the first has the state that the answer before it left."""
-        answers = await self._workers.ask(self._agent, self._digest, calls)
-        state: Mapping[str, Any] = calls[0].state
-        for call, answer in zip(calls, answers, strict=False):
-            self._known.add(replace(call, state=state), answer)
-            if isinstance(answer, FailedAnswer):
-                return
-            state = next_state(state, answer)
-
-
-def next_state(state: Mapping[str, Any], answer: CodeAnswer) -> Mapping[str, Any]:
-    """The session's state after an answer, as the next call has it."""
-    if answer.hold is not None:
-        return state
-    if answer.end:
-        return {}
-    try:
-        return state if answer.state is None else canonicalize(answer.state)
-    except OverflowError:  # which fails the event
-        return state
+        if self._ahead.doubtful:
+            self._looking = False
+            return
+        if self._looked < MIN_AHEAD and self._looked < len(coming):
+            self._looking = True
+        if self._looking:
+            for received in list(islice(coming, self._looked, min(MAX_AHEAD, self._looked + LOOK_TURN))):
+                if (call := await self._decider.foresee(ledger, received)) is not None:
+                    self._ahead.add(received, call)
+                self._looked += 1
+            self._looking = self._looked < min(MAX_AHEAD, len(coming))
+        if not self._looking:
+            self._ahead.ask()

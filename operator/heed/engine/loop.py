@@ -230,6 +230,7 @@ class AgentLoop:
         finally:
             self._executor, self._due, self._buffer = None, None, None
             self._batches, self._reached = (), 0
+            self._batcher.stop()
             due.stop()
             try:
                 await executor.close()

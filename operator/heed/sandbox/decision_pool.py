@@ -9,13 +9,14 @@ import itertools
 import json
 import logging
 import pickle
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from heed.core.compiler.program import Program
 from heed.core.decision.code import AnswerMissing, CodeCall
 from heed.core.decision.decide import Decision, decide
+from heed.core.decision.foresight import foresee_call
 from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.events import MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
@@ -156,7 +157,7 @@ class AgentDecider:
         self._costly: int | None = None  # the sequence of the event that was last found to be
 
     async def decide(
-        self, ledger: Ledger, received: Received, *, coming: Iterable[Received] = (), **more: Any
+        self, ledger: Ledger, received: Received, *, coming: Sequence[Received] = (), **more: Any
     ) -> Decision:
         """As `core.decision.decide.decide`, with the same keyword arguments; elsewhere where it may be costly.
 
@@ -172,11 +173,36 @@ class AgentDecider:
         request = DecisionRequest(self._number, agent, generation, None, ledger, received, more)
         return await self._guard.decide(self._program, request)
 
+    def stop(self) -> None:
+        """Nothing was asked for ahead of time."""
+
+    async def foresee(self, ledger: Ledger, received: Received) -> CodeCall | None:
+        """The first call of code that an event makes if it is decided on this ledger; None where it makes none.
+
+        Raises GuardUnavailable.
+        """
+        if self._opens_harmless(received):
+            try:
+                return foresee_call(self._careful, ledger, received)
+            except DecisionFailed as failure:
+                if failure.code != NEEDS_GUARD:
+                    return None
+        try:
+            await self.decide(ledger, received)
+        except AnswerMissing as missing:
+            return missing.call
+        return None
+
     def at_once(self, ledger: Ledger, received: Received, **more: Any) -> Decision | None:
         """The same, if it is known to be harmless; None where it may be costly."""
-        event, opening = received.event, self._program.opening
-        if not (isinstance(event, MalformedMessage) or opening.is_none):
-            if not opening.allows(event.data, dict(event.extensions), dict(self._program.labels)):
-                return None
+        if not self._opens_harmless(received):
+            return None
         decision = decide(self._careful, ledger, received, **more)
         return None if decision.letter is not None and decision.letter.code == NEEDS_GUARD else decision
+
+    def _opens_harmless(self, received: Received) -> bool:
+        """Whether the expressions that come before handlers are harmless."""
+        event, opening = received.event, self._program.opening
+        if isinstance(event, MalformedMessage) or opening.is_none:
+            return True
+        return opening.allows(event.data, dict(event.extensions), dict(self._program.labels))

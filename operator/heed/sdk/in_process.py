@@ -30,7 +30,7 @@ def answers_of(agent: Agent) -> Answers:
 
     def answer(call: CodeCall) -> CodeAnswer:
         try:
-            found = answer_call(agent, json.loads(json.dumps(call.to_json())), resources)
+            found = answer_call(agent, json.loads(call.encode()), resources)
         except CodeError as error:
             raise DecisionFailed(error.code, error.message) from error
         except CodeTooOld as error:

@@ -1,6 +1,6 @@
 """What an Agent's handlers make of one event, within one session. Everything is collected before anything is kept."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from heed.api.code import CodeAnswer
@@ -47,7 +47,7 @@ def react_to_event(step: Step) -> HandlerResult:
 
 def react(
     program: Program,
-    reactions: Iterable[CompiledHandler],
+    reactions: Sequence[CompiledHandler],
     variables: Mapping[str, Any],
     state: Mapping[str, Any],
     ask: Ask | None = None,
@@ -61,7 +61,8 @@ def react(
         raise program.verdict
     result = HandlerResult(dict(state))
     scope = Scope({**variables, "state": result.state})
-    allowance = RemainingLimit(program.limit, variables) if program.careful else None
+    careful = program.careful and any(item.code is None or item.when is not None for item in reactions)
+    allowance = RemainingLimit(program.limit, variables) if careful else None
     checked = None
     for reaction in reactions:
         if allowance is not None and result.state is not checked:
