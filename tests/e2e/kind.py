@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tests.cluster.controlplane.build import cache_root
-from tests.e2e import researchers
+from tests.e2e import worker_images
 from tests.e2e.node.demands import found
 from tests.e2e.node.images import OPERATOR, OPERATOR_NEXT, REPORT, ROOT, Failed, run, step
 
@@ -40,10 +40,11 @@ def up() -> Path:
         run(tool, "tag", OPERATOR, OPERATOR_NEXT)
         run(tool, "build", "--tag", REPORT, str(ROOT / "examples" / "progress"))
         with tempfile.TemporaryDirectory() as scratch:
-            run(tool, "tag", OPERATOR, researchers.base_image())
-            workers = [f"{researchers.IMAGE}:{version}" for version in researchers.VERSIONS]
-            for version, name in zip(researchers.VERSIONS, workers, strict=True):
-                run(tool, "build", "--tag", name, str(researchers.write_context(Path(scratch), version)))
+            run(tool, "tag", OPERATOR, worker_images.base_image())
+            workers = [image.name for image in worker_images.IMAGES]
+            for number, image in enumerate(worker_images.IMAGES):
+                context = image.write_context(Path(scratch, str(number)))
+                run(tool, "build", "--tag", image.name, str(context))
             archive = str(Path(scratch, "operator.tar"))
             run(tool, "save", "--output", archive, OPERATOR, OPERATOR_NEXT, REPORT, *workers)
             run(_kind(), "load", "image-archive", archive, f"--name={NAME}")

@@ -18,6 +18,7 @@ from tests.e2e.cluster import (
     Cluster,
 )
 from tests.e2e.release import NAMESPACE, RESTRICTED, Release
+from tests.e2e.worker_images import CHAT, IMAGES
 from tests.patience import PATIENCE
 from tests.statuses import totals
 
@@ -187,11 +188,37 @@ def test_nightly_report_is_due_at_night_and_written_when_asked_for(
     assert (due.hour, due.minute) in ((2, 30), (3, 0))  # 03:00 in the night that has no half past two
 
 
+@pytest.mark.skipif(os.environ.get("E2E_CLUSTER") == "current", reason="its image is in no registry")
+def test_chat_a_model_and_its_tools_run_in_a_worker(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str, tmp_path: Path
+) -> None:
+    # Given an Agent in Python, with the image of its module
+    cluster.apply(CHAT.manifests(tmp_path / "chat"), namespace)
+    cluster.until_ready("chat", namespace)
+
+    # When
+    said = "What is the weather in Oslo and Lisbon?"
+    release.publish("com.example.chat.said", {"chat": "c-1", "text": said}, namespace, "said-1")
+    cluster.until("chat", namespace, lambda s: totals(s).get("emitted") == 1 and not s["outbox"])
+    release.publish("com.example.chat.said", {"chat": "c-1", "text": "Thanks"}, namespace, "said-2")
+
+    # Then both tools were asked, in whatever order they ended
+    cluster.until("chat", namespace, lambda s: totals(s).get("emitted") == 2 and not s["outbox"])
+    first, second = (data_of(event)["text"] for event in broker.events(namespace, "com.example.chat.replied"))
+    assert sorted(first.rstrip(".").split("; ")) == ["snow in Oslo", "sun in Lisbon"]
+    assert second == 'You said "Thanks".'
+
+
 def test_every_example_has_a_story_here() -> None:
     told = Path(__file__).read_text()
-    elsewhere = {"worker-typescript"}  # its worker is started by hand: tests/integration/local
-    for example in {manifest.parent for manifest in EXAMPLES.glob("*/agent*.yaml")}:
-        assert example.name in elsewhere or f'apply(cluster, "{example.name}"' in told
+    elsewhere = {  # tests/integration/local
+        "worker-typescript",  # its worker is started by hand
+        "languages",  # its greeter is that worker, and there is no image with Node here
+        "graph",  # there is no image with pip here, to install LangGraph into one
+    }
+    in_python = {image.example for image in IMAGES}
+    for example in {found.parent.name for found in EXAMPLES.glob("*/agent*.*")}:
+        assert example in elsewhere | in_python or f'apply(cluster, "{example}"' in told
 
 
 def test_a_purchase_is_decided_by_somebody_of_purchasing(

@@ -15,11 +15,10 @@ from heed import names
 from heed.core.events import Event
 from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
-from tests.e2e import researchers
 from tests.e2e.agents import ANSWERED
 from tests.e2e.broker import Broker
 from tests.e2e.cluster import Cluster
-from tests.e2e.researchers import manifests
+from tests.e2e.worker_images import FACT, LATER_FACT, LATER_RESEARCHER, RESEARCHER
 from tests.patience import PATIENCE
 
 PAUSE = 0.2  # seconds between two questions
@@ -118,15 +117,15 @@ def test_a_worker_is_rolled_under_load_and_an_image_that_is_not_there_changes_no
     cluster: Cluster, broker: Broker, namespace: str, tmp_path: Path
 ) -> None:
     # Given an Agent in Python, built from a module, whose worker answers
-    cluster.apply(manifests(tmp_path / "first", 1), namespace)
+    cluster.apply(RESEARCHER.manifests(tmp_path / "first"), namespace)
     cluster.until_ready(AGENT, namespace)
     readers = Readers(broker, namespace)
     readers.ask()
-    assert readers.until_answered(1) == {researchers.fact(1): 1}
+    assert readers.until_answered(1) == {FACT: 1}
 
     # When its code is replaced while questions come
     def roll() -> None:
-        cluster.apply(manifests(tmp_path / "second", 2), namespace)
+        cluster.apply(LATER_RESEARCHER.manifests(tmp_path / "second"), namespace)
         rolled(cluster, namespace, lambda pod: image_of(pod).endswith(":2"))
         cluster.until(AGENT, namespace, lambda s: s["observedGeneration"] == 2)
 
@@ -134,23 +133,23 @@ def test_a_worker_is_rolled_under_load_and_an_image_that_is_not_there_changes_no
 
     # Then each has one answer, and what is asked from now on has that of the new code
     given = readers.until_answered(asked)
-    assert set(given) <= {researchers.fact(1), researchers.fact(2)}
-    before = given[researchers.fact(2)]
+    assert set(given) <= {FACT, LATER_FACT}
+    before = given[LATER_FACT]
     readers.ask()
-    assert readers.until_answered(asked + 1)[researchers.fact(2)] == before + 1
+    assert readers.until_answered(asked + 1)[LATER_FACT] == before + 1
 
     # When an image is not there, then the code of before goes on
-    missing = manifests(tmp_path / "third", 1, image=f"{researchers.IMAGE}:none")
+    missing = RESEARCHER.manifests(tmp_path / "third", image="ghcr.io/example/researcher:none")
     cluster.apply(missing, namespace)
     worker_ready(cluster, namespace, "ErrImagePull", "ImagePullBackOff")
     readers.ask()
-    assert readers.until_answered(asked + 2)[researchers.fact(2)] == before + 2
+    assert readers.until_answered(asked + 2)[LATER_FACT] == before + 2
 
 
 def test_workers_go_to_zero_and_back_and_get_new_credentials(
     cluster: Cluster, broker: Broker, namespace: str, tmp_path: Path
 ) -> None:
-    cluster.apply(manifests(tmp_path / "first", 1), namespace)
+    cluster.apply(RESEARCHER.manifests(tmp_path / "first"), namespace)
     cluster.until_ready(AGENT, namespace)
     readers = Readers(broker, namespace)
 

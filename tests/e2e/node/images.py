@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from tests.cluster.controlplane.build import cache_root, module_binaries
-from tests.e2e import researchers
+from tests.e2e import worker_images
 from tests.e2e.node.archives import layer_of, write_archive
 from tests.e2e.node.configs import SANDBOX_IMAGE
 from tests.e2e.node.demands import PATH, found
@@ -129,17 +129,17 @@ def report_archive() -> Path:
 
 
 def worker_archives() -> list[Path]:
-    """The images of an Agent's code, from the Dockerfile of its example on the operator's image."""
-    run("buildah", "tag", OPERATOR, full_name(researchers.base_image()))
+    """The images of Agents in Python, from the Dockerfile of an example on the operator's image."""
+    run("buildah", "tag", OPERATOR, full_name(worker_images.base_image()))
     archives = []
     with tempfile.TemporaryDirectory(dir=folder()) as scratch:
-        for version in researchers.VERSIONS:
-            name, target = f"{researchers.IMAGE}:{version}", folder() / f"researcher-{version}.tar"
-            context = researchers.write_context(Path(scratch), version)
-            arguments = ["--format=docker", "--isolation=chroot", "--pull-never", f"--tag={name}"]
+        for image in worker_images.IMAGES:
+            target = folder() / image.file_name
+            context = image.write_context(Path(scratch, target.stem))
+            arguments = ["--format=docker", "--isolation=chroot", "--pull-never", f"--tag={image.name}"]
             run("buildah", "bud", "--quiet", *arguments, str(context))
             target.unlink(missing_ok=True)
-            run("buildah", "push", "--quiet", name, f"docker-archive:{target}:{name}")
+            run("buildah", "push", "--quiet", image.name, f"docker-archive:{target}:{image.name}")
             archives.append(target)
     return archives
 
