@@ -42,7 +42,7 @@ def test_the_manifest_of_an_image_is_of_the_code_in_it(image: WorkerImage, tmp_p
     (container,) = worker.template["spec"]["containers"]
     assert container["image"] == image.name
     assert types
-    assert {item.name for item in (tmp_path / "context").iterdir()} == {"Dockerfile"}
+    assert (tmp_path / "context/Dockerfile").is_file()
 
 
 def test_images_of_other_code_have_other_names_and_digests(tmp_path: Path) -> None:
