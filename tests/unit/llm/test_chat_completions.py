@@ -89,6 +89,33 @@ def test_a_schema_of_the_output_is_a_response_format(base_url: str, schema: Any,
     assert body["response_format"]["json_schema"].get("strict") is strict
 
 
+@pytest.mark.parametrize(
+    ("base_url", "choice", "formatted"),
+    [
+        (OPENAI, "auto", True),
+        ("http://models.example/v1", "auto", False),
+        ("http://models.example/v1", "required", False),
+        ("http://models.example/v1", "none", True),
+        ("https://generativelanguage.googleapis.com/v1beta/openai", "auto", False),
+    ],
+)
+def test_a_schema_beside_tools_is_told_in_words_where_a_format_would_forbid_them(
+    base_url: str, choice: str, formatted: bool
+) -> None:
+    output = CheckedSchema.of(ORDER_SCHEMA)
+    settings = model_settings(base_url=base_url, tools=(a_tool(),), tool_choice=choice, output=output)
+    body = write_chat_request(
+        settings, [ToolResult("a", "t", "x"), Prompt.of("system", "Help."), Prompt.of("user", "?")]
+    )
+    assert ("response_format" in body) is formatted
+    first, second = body["messages"][1]["content"], body["messages"][2]["content"]
+    assert second == "?"
+    assert (
+        first == "Help." if formatted else first.startswith("Help.\n\nGive your final answer as JSON alone")
+    )
+    assert formatted or '"order"' in first
+
+
 def test_parallel_calls_are_forbidden_only_beside_tools() -> None:
     assert "parallel_tool_calls" not in write_chat_request(model_settings(parallel_tools=False), [])
     one = write_chat_request(model_settings(parallel_tools=False, tools=(a_tool(),)), [])

@@ -66,9 +66,24 @@ def test_a_request_has_only_what_was_asked_for_and_stores_nothing() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("base_url", "tools", "formatted", "told"),
+    [(OPENAI, (a_tool(),), True, False), (None, (), True, True), (None, (a_tool(),), False, True)],
+)
+def test_the_schema_of_the_output_is_told_in_words_where_its_format_is_ignored(
+    base_url: str | None, tools: Any, formatted: bool, told: bool
+) -> None:
+    given = {} if base_url is None else {"base_url": base_url}
+    settings = model_settings(tools=tools, output=CheckedSchema.of(ORDER_SCHEMA), **given)
+    body = write_responses_request(settings, [Prompt.of("user", "Hello")])
+    assert ("text" in body) is formatted
+    assert (len(body["input"][0]["content"]) == 2) is told
+
+
 def test_strictness_is_always_said_as_it_is_on_unless_denied() -> None:
     tools = (a_tool(), a_tool("loose", LOOSE))
-    body = write_responses_request(model_settings(tools=tools, output=CheckedSchema.of(LOOSE)), [])
+    settings = model_settings(base_url=OPENAI, tools=tools, output=CheckedSchema.of(LOOSE))
+    body = write_responses_request(settings, [])
     assert [tool["strict"] for tool in body["tools"]] == [True, False]
     form = body["text"]["format"]
     assert (form["type"], form["schema"], form["strict"]) == ("json_schema", LOOSE, False)
@@ -192,6 +207,13 @@ def test_calls_are_read_and_mended_in_what_goes_back() -> None:
 def test_what_is_no_answer_says_why(body: Any, reason: FailureReason) -> None:
     outcome = read(body)
     assert isinstance(outcome, Failure) and outcome.reason is reason
+
+
+@pytest.mark.parametrize(("said", "complete"), [(99, True), (100, False), (101, False)])
+def test_an_answer_as_long_as_its_limit_was_cut_whatever_its_status(said: int, complete: bool) -> None:
+    outcome = read(responses_body(usage={"input_tokens": 50, "output_tokens": said}))
+    assert isinstance(outcome, Answer) is complete
+    assert isinstance(outcome, Answer) or outcome.reason is FailureReason.CUT_SHORT
 
 
 def test_cached_and_reasoning_tokens_are_told() -> None:

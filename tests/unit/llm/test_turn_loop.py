@@ -6,6 +6,7 @@ import pytest
 
 from heed.core.llm.budget import Account, Accounts, Amount, Limit, Price, Scope
 from heed.core.llm.model_answer import Answer, Failure, FailureReason, Usage
+from heed.core.llm.model_settings import CheckedSchema
 from heed.core.llm.token_estimate import TOKENS_PER_ENTRY, TOKENS_PER_REQUEST, most_tokens
 from heed.core.llm.transcript import AssistantTurn, ToolCall
 from heed.core.llm.turn_events import (
@@ -25,7 +26,7 @@ from heed.core.llm.turn_events import (
     report_turn,
 )
 from heed.core.llm.turn_loop import LoopRules, LoopState, advance_loop, begin_loop, settings_of_turn
-from tests.builders.models import a_tool, model_settings
+from tests.builders.models import ORDER_SCHEMA, a_tool, model_settings
 
 TASK = Scope("task", "chat-1")
 RULES = LoopRules("chat-1", {TASK: Limit()}, Price(1, 10, 0), max_output_tokens=100)
@@ -320,4 +321,11 @@ def test_a_report_has_the_calls_or_the_result() -> None:
 )
 def test_a_tool_is_demanded_in_the_first_turn_only(choice: str, turn: int, then: str) -> None:
     settings = model_settings(tools=(a_tool(),), tool_choice=choice)
-    assert settings_of_turn(settings, turn).tool_choice == then
+    assert settings_of_turn(settings, turn, ()).tool_choice == then
+    assert settings_of_turn(settings, turn, (RepairRequest("Again."),)).tool_choice == then
+
+
+def test_a_structured_answer_is_repaired_without_tools() -> None:
+    settings = model_settings(tools=(a_tool(),), output=CheckedSchema.of(ORDER_SCHEMA))
+    assert settings_of_turn(settings, 2, (RepairRequest("Again."),)).tool_choice == "none"
+    assert settings_of_turn(settings, 2, (RejectedCall("a", "t", "No."),)).tool_choice == "auto"

@@ -10,6 +10,7 @@ from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, O
 from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_endpoint import find_dialect
 from heed.core.llm.model_settings import ModelSettings, ToolDefinition, apply_extra
+from heed.core.llm.output_schema import is_format_exclusive, tell_schema
 from heed.core.llm.tool_calls import WrittenCall, is_object, read_calls
 from heed.core.llm.transcript import (
     AssistantTurn,
@@ -28,9 +29,11 @@ OUTPUT_NAME: Final = "answer"
 
 def write_chat_request(settings: ModelSettings, entries: Sequence[Entry]) -> dict[str, Any]:
     """The body of `POST …/chat/completions`."""
+    exclusive = settings.output is not None and is_format_exclusive(settings)
+    told = tell_schema(entries, settings) if exclusive else entries
     body: dict[str, Any] = {
         "model": settings.model,
-        "messages": [_write_message(entry, settings) for entry in entries],
+        "messages": [_write_message(entry, settings) for entry in told],
         _limit_member(settings): settings.max_output_tokens,
         "temperature": settings.temperature,
         "reasoning_effort": settings.reasoning_effort,
@@ -39,7 +42,7 @@ def write_chat_request(settings: ModelSettings, entries: Sequence[Entry]) -> dic
         body["tools"] = [_write_tool(tool, settings) for tool in settings.tools]
         body["tool_choice"] = _write_choice(settings.tool_choice)
         body["parallel_tool_calls"] = None if settings.parallel_tools else False
-    if settings.output is not None:
+    if settings.output is not None and not exclusive:
         schema: dict[str, Any] = {"name": OUTPUT_NAME, "schema": settings.output.schema}
         if _sends_strict(settings) and settings.output.strict:
             schema["strict"] = True

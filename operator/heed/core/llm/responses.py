@@ -14,6 +14,7 @@ from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, O
 from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_endpoint import find_dialect
 from heed.core.llm.model_settings import ModelSettings, ToolDefinition, apply_extra
+from heed.core.llm.output_schema import is_format_exclusive, tell_schema
 from heed.core.llm.tool_calls import WrittenCall, is_object, read_calls
 from heed.core.llm.transcript import (
     AssistantTurn,
@@ -35,9 +36,10 @@ _REASONING_MODEL: Final = re.compile(r"(?:o\d|gpt-[5-9]|codex)", re.IGNORECASE)
 
 def write_responses_request(settings: ModelSettings, entries: Sequence[Entry]) -> dict[str, Any]:
     """The body of `POST …/responses`."""
+    told = tell_schema(entries, settings) if _needs_words(settings) else entries
     body: dict[str, Any] = {
         "model": settings.model,
-        "input": [item for entry in entries for item in _write_items(entry, settings)],
+        "input": [item for entry in told for item in _write_items(entry, settings)],
         "max_output_tokens": settings.max_output_tokens,
         "temperature": settings.temperature,
         "store": False,
@@ -50,10 +52,15 @@ def write_responses_request(settings: ModelSettings, entries: Sequence[Entry]) -
         body["tools"] = [_write_tool(tool) for tool in settings.tools]
         body["tool_choice"] = _write_choice(settings.tool_choice)
         body["parallel_tool_calls"] = None if settings.parallel_tools else False
-    if settings.output is not None:
+    if settings.output is not None and not is_format_exclusive(settings):
         form = {"type": "json_schema", "name": OUTPUT_NAME, "schema": settings.output.schema}
         body["text"] = {"format": form | {"strict": settings.output.strict}}
     return apply_extra(body, settings.extra)
+
+
+def _needs_words(settings: ModelSettings) -> bool:
+    """Whether the schema is told in words: llama.cpp takes `text.format` without a word, and ignores it."""
+    return settings.output is not None and find_dialect(settings.base_url) not in ("OpenAI", "Azure")
 
 
 def _encrypts_reasoning(settings: ModelSettings) -> bool:
@@ -145,7 +152,7 @@ def read_responses_answer(answer: EndpointAnswer, call: ModelCall, now: datetime
     texts, refusals = _read_messages(items)
     parts = AnswerParts(
         turn=AssistantTurn("Responses", tuple(_keep_items(items, calls)), "".join(texts), calls),
-        finish=_read_finish(status, body.get("incomplete_details")),
+        finish=_read_finish(status, body.get("incomplete_details"), usage, call.settings),
         model=str(body.get("model") or call.settings.model),
         refusal=" ".join(refusals),
         usage=usage,
@@ -153,8 +160,13 @@ def read_responses_answer(answer: EndpointAnswer, call: ModelCall, now: datetime
     return conclude_answer(parts, call)
 
 
-def _read_finish(status: str, details: Any) -> str:
-    """Why it is incomplete: `max_output_tokens` or `content_filter`; else its status."""
+def _read_finish(status: str, details: Any, usage: Usage | None, settings: ModelSettings) -> str:
+    """Why it is incomplete: `max_output_tokens` or `content_filter`; else its status.
+
+    llama.cpp calls an answer completed that its limit cut, and OpenAI has done so: there the count tells.
+    """
+    if usage is not None and usage.output >= settings.max_output_tokens:
+        return "max_output_tokens"
     reason = details.get("reason") if isinstance(details, Mapping) else None
     if status == "incomplete":
         return reason if isinstance(reason, str) and reason else "max_output_tokens"

@@ -10,7 +10,7 @@ never started again.
                └──┘
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -105,8 +105,13 @@ class LoopStep:
     actions: tuple[Action, ...] = ()
 
 
-def settings_of_turn(settings: ModelSettings, turn: int) -> ModelSettings:
-    """Settings with `tool_choice: auto` after the first turn, unless there is to be none: else a loop could not end."""
+def settings_of_turn(settings: ModelSettings, turn: int, additions: Sequence[Addition]) -> ModelSettings:
+    """Settings of one turn: a tool is demanded in the first one only, else a loop could not end.
+
+    Where the answer itself is repaired no tool may be called, so that the endpoint can enforce the output's schema.
+    """
+    if settings.output is not None and any(isinstance(addition, RepairRequest) for addition in additions):
+        return replace(settings, tool_choice="none")
     return settings if turn == 1 or settings.tool_choice == "none" else replace(settings, tool_choice="auto")
 
 

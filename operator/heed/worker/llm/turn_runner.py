@@ -56,7 +56,8 @@ async def run_turn(work: TurnWork, transcript: Transcript, read_text: ReadText, 
         entry = wanted if isinstance(wanted, Prompt) else await _write_entry(wanted, read_text)
         records[key] = await transcript.append(TranscriptRecord(key, entry))
     call = ModelCall.of(
-        settings_of_turn(work.settings, work.turn), [record.entry for record in records.values()]
+        settings_of_turn(work.settings, work.turn, work.additions),
+        [record.entry for record in records.values()],
     )
     started = loop_time()
     outcome = await ask(call)

@@ -37,7 +37,7 @@ from heed.core.llm.turn_records import (
 )
 from heed.worker.llm.model_client import EndpointAccess, ModelClient
 from heed.worker.llm.turn_runner import TurnWork, run_turn
-from tests.llm.model_service import Tool
+from tests.unit.llm.model_service import Tool
 
 TASK = Scope("task", "chat-1")
 

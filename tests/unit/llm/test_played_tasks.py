@@ -15,8 +15,16 @@ from heed.core.policy.egress import Egress
 from heed.worker.llm.model_client import EndpointAccess, ModelClient
 from tests.builders.models import ORDER_SCHEMA, a_tool, chat_call, model_settings
 from tests.http_services import ScriptedService, raw, reply
-from tests.llm.model_service import ANSWER_TOKENS, PROMPT_TOKENS, Script, Speech, bodies, call, serving_model
-from tests.llm.playing import TASK, PlayedTask, Points
+from tests.unit.llm.model_service import (
+    ANSWER_TOKENS,
+    PROMPT_TOKENS,
+    Script,
+    Speech,
+    bodies,
+    call,
+    serving_model,
+)
+from tests.unit.llm.playing import TASK, PlayedTask, Points
 
 APIS: list[Api] = ["ChatCompletions", "Responses"]
 CLIENT = ModelClient()

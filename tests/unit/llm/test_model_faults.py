@@ -16,8 +16,8 @@ from heed.util.clock import now
 from heed.worker.llm.model_client import EndpointAccess, ModelClient
 from tests.builders.models import ORDER_SCHEMA, a_tool, chat_call, model_settings
 from tests.http_services import ScriptedService, raw, reply, silent_after
-from tests.llm.model_service import Speech, bodies, call, serving_model
 from tests.ports import reserved_port
+from tests.unit.llm.model_service import Speech, bodies, call, serving_model
 
 HERE = Egress(networks=("127.0.0.0/8",))
 ACCESS = EndpointAccess(key="sk-canary-key", egress=HERE)
