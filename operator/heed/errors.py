@@ -99,6 +99,10 @@ class CodeUnavailable(HeedError):
     """An Agent's code could not be asked now, or is older than the state it would work on: the event waits."""
 
 
+class AnswerLate(HeedError):
+    """An answer of an Agent's code is still on its way: ask for it again, once what was decided before is committed."""
+
+
 class LedgerConflict(HeedError):
     """The compare-and-swap failed: the object that holds the ledger was written by someone else since it was read."""
 

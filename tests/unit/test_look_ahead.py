@@ -14,10 +14,11 @@ from heed.core.decision.code import CodeCall, FailedAnswer
 from heed.core.effects import AgentRef
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
+from heed.engine import look_ahead
 from heed.engine.deciders import MAX_AHEAD, MIN_AHEAD, Deciders
 from heed.engine.look_ahead import MAX_ANSWER_BYTES, MAX_REQUESTS
 from heed.engine.session_run import MAX_RUN
-from heed.errors import CodeUnavailable
+from heed.errors import AnswerLate, CodeUnavailable
 from tests.unit.counting import PROGRAM, Workers, counted, decided, folded
 from tests.unit.inmemory import turns
 
@@ -72,6 +73,24 @@ async def test_an_event_waits_for_the_answers_of_no_other_session() -> None:
     await deciding
     await reading.decide()
     assert sorted(workers.asked) == [["1", "3"], ["2"]]
+
+
+@pytest.mark.parametrize("foreseen", [True, False])
+async def test_a_late_answer_is_waited_for_again_and_asked_for_once(
+    monkeypatch: pytest.MonkeyPatch, foreseen: bool
+) -> None:
+    monkeypatch.setattr(look_ahead, "LATE_S", 0.01)
+    workers = Gated("a")
+    decider, event = Deciders(workers=workers).of(PROGRAM), counted(1, "a")
+    coming = [event] if foreseen else []
+
+    for _ in range(3):
+        with pytest.raises(AnswerLate):
+            await decider.decide(Ledger(), event, coming=coming)
+    workers.gates["a"].set()
+    decision = await decider.decide(Ledger(), event, coming=coming)
+
+    assert decision.outcome == "handled" and workers.asked == [["1"]]
 
 
 async def test_more_is_asked_for_before_all_answers_are_used() -> None:

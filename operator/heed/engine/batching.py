@@ -17,7 +17,7 @@ from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.event_rate import EventRateLimiter, is_limited
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
-from heed.errors import CodeUnavailable
+from heed.errors import AnswerLate, CodeUnavailable
 from heed.util.cpu_turns import turns
 
 DECIDE_TURN_S = 0.002  # seconds of deciding
@@ -90,14 +90,16 @@ class DecisionBatcher:
     async def decide_turn(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
         """Decide as many events as fit into one CPU turn. Returns False where there was nothing to do.
 
-        Where code is missing for the next one, the batch is closed: what is decided already is to be committed. Raises
-        CodeUnavailable where nothing is.
+        Where code is missing for the next one, or an answer of it is late, the batch is closed: what is decided already
+        is to be committed. Raises CodeUnavailable where nothing is.
         """
         if not self.has_work(buffer, batch) or self.is_full(batch):
             return False
         await turns().take()
         try:
             await self._decide_for_a_turn(buffer, batch)
+        except AnswerLate:
+            batch.closed = bool(batch.decisions)
         except CodeUnavailable:
             if not batch.decisions:
                 raise

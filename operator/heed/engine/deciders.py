@@ -41,7 +41,7 @@ class Decider(Protocol):
     ) -> Decision:
         """As `core.decision.decide.decide`. `coming` are the event and those that are decided after it, if known.
 
-        Raises GuardUnavailable, CodeUnavailable: the event is undecided, try again.
+        Raises GuardUnavailable, CodeUnavailable, AnswerLate: the event is undecided, try again.
         """
 
     def stop(self) -> None:

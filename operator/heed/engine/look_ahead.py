@@ -13,12 +13,13 @@ from heed.core.effects import AgentRef
 from heed.core.events import Received
 from heed.engine.ports import CodeWorkers
 from heed.engine.session_run import SessionRun
-from heed.errors import CodeUnavailable
+from heed.errors import AnswerLate, CodeUnavailable
 
 MAX_REQUESTS: Final = 64  # of an Agent at once, each of another session: a reply may be as large as a message
 MAX_ANSWER_BYTES: Final = (
     8 * 1024**2
 )  # of answers to events that are not decided, beyond which no others are asked for
+LATE_S: Final = 0.1  # for which an event waits for its answer before others are thought of
 
 Request = asyncio.Task[CodeUnavailable | None]
 
@@ -32,6 +33,7 @@ class LookAhead:
         self._runs: dict[str, SessionRun] = {}
         self._queue: deque[SessionRun] = deque()  # those that may have something to ask for
         self._requests: set[Request] = set()
+        self._unforeseen: dict[str, Request] = {}  # by the call's digest
         self._bytes = 0  # of answers to events that are not decided
         self._reply_bytes = 0  # of the last answers to a request
         self.doubtful = False  # whether the last request that an event waited for had no answer
@@ -65,7 +67,10 @@ class LookAhead:
                 _ = self._send(run)
 
     async def await_asked(self, sequence: int) -> None:
-        """Wait for the answer to the call of the first event, as long as it is asked for. Raises CodeUnavailable."""
+        """Wait for the answer to the call of the first event, as long as it is asked for.
+
+        Raises CodeUnavailable, AnswerLate.
+        """
         while self._events and self._events[0][0] == sequence:
             run = self._runs[self._events[0][1]]
             if run.request is None or not any(item.sequence == sequence for item in run.asked):
@@ -73,12 +78,17 @@ class LookAhead:
             await self._await(run.request)
 
     async def ask_for(self, received: Received, call: CodeCall) -> None:
-        """Ask for the call that an event makes in truth, and wait for the answer. Raises CodeUnavailable.
+        """Ask for the call that an event makes in truth, and wait for the answer. Raises CodeUnavailable, AnswerLate.
 
         What comes after it in its session is foreseen anew.
         """
-        while len(self._requests) >= MAX_REQUESTS:
-            await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED)
+        if (asked := self._unforeseen.get(call.digest)) is not None:
+            await self._await(asked)
+            return
+        if len(self._requests) >= MAX_REQUESTS:
+            await asyncio.wait(self._requests, return_when=asyncio.FIRST_COMPLETED, timeout=LATE_S)
+            if len(self._requests) >= MAX_REQUESTS:
+                raise AnswerLate(f"{MAX_REQUESTS} requests to workers have no answer yet")
         key = str(call.variables["session"]["key"])
         if self._events and self._events[0] == (received.sequence, key):
             run = self._runs[key].begin_again(received, call)
@@ -87,7 +97,9 @@ class LookAhead:
         else:
             run = SessionRun(call.variables["session"], call.state)
             run.add(received, call)
-        await self._await(self._send(run))
+        request = self._unforeseen[call.digest] = self._send(run)
+        request.add_done_callback(lambda _: self._unforeseen.pop(call.digest, None))
+        await self._await(request)
 
     def stop(self) -> None:
         """Forget all that is foreseen, and wait for no answer."""
@@ -122,8 +134,10 @@ class LookAhead:
         return request
 
     async def _await(self, request: Request) -> None:
-        """Wait for a request, which goes on where the waiting is cancelled. Raises CodeUnavailable where it failed."""
-        await asyncio.wait({request})
+        """Wait for a request, which goes on where the waiting ends. Raises AnswerLate, CodeUnavailable if it failed."""
+        await asyncio.wait({request}, timeout=LATE_S)
+        if not request.done():
+            raise AnswerLate("a worker has not answered yet")
         failure = request.result()
         self.doubtful = failure is not None
         if failure is not None:
