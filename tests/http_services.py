@@ -20,13 +20,17 @@ class SeenRequest:
 
 @dataclass(slots=True)
 class ScriptedService:
-    """Answers requests in turn; the last answer goes on. `connections` counts those that were made."""
+    """Answers requests in turn; the last answer goes on. `connections` counts those that were made.
+
+    `hung_up` is set once a client has ended its connection.
+    """
 
     answers: Sequence[Answer]
     port: int = 0
     connections: int = 0
     requests: list[SeenRequest] = field(default_factory=list)
     serving: "set[asyncio.Task[None]]" = field(default_factory=set)
+    hung_up: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
@@ -39,16 +43,25 @@ class ScriptedService:
         task = asyncio.current_task()
         assert task is not None
         self.serving.add(task)
+        watching: asyncio.Task[None] | None = None
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 request = await _read(reader)
                 self.requests.append(request)
+                watching = asyncio.create_task(self._watch(reader))
                 await self.answers[min(len(self.requests), len(self.answers)) - 1](writer)
         finally:
+            if watching is not None:
+                watching.cancel()
             self.serving.discard(task)
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+
+    async def _watch(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError):
+            await reader.read()
+        self.hung_up.set()
 
 
 @asynccontextmanager

@@ -177,6 +177,11 @@ def work_consumer(namespace: str, agent: str) -> str:
     return f"{namespace}_{agent}"
 
 
+def call_pool(agent: str) -> str:
+    """The token of an Agent's calls, beside its functions, in the work queue: no other Agent can have that name."""
+    return f"{agent}_calls"
+
+
 def stop_subject(namespace: str, agent: str, attempt: str) -> str:
     """Where workers hear that an attempt of a function task is cancelled; `attempt` may be `*`; no stream keeps it."""
     return f"heed-stop.{namespace}.{agent}.{attempt}"

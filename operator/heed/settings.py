@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from heed.core.policy.addresses import parse_networks
 from heed.errors import InvalidSettings
 
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -91,6 +92,9 @@ class Settings:
     nats_worker_signing_key: str | None = None  # path of the seed that signs the credentials of workers
     nats_worker_account: str | None = None  # public key of the account that it is a signing key of
     nats_keys_secret: str | None = None  # beside the lease: keys that Heed makes itself, instead
+    call_networks: str | None = (
+        None  # that are not public, and that all calls may reach where policies allow it
+    )
     task_nats_url: str | None = None  # of the broker as Jobs see it; else nats_url
     credentials_lifetime: int = 24 * 3600  # seconds, of Jobs without a timeout
     worker_credentials_lifetime: int = 30 * 24 * 3600  # seconds, of an Agent's workers
@@ -123,6 +127,14 @@ class Settings:
     )  # most bytes of events that were read and are not durable, of all Agents together
     stream: StreamSettings = field(default_factory=StreamSettings)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+
+    @property
+    def call_network_list(self) -> tuple[str, ...]:
+        """The networks of `call_networks`. Raises InvalidSettings for what is none."""
+        try:
+            return tuple(map(str, parse_networks(self.call_networks or "")))
+        except ValueError as error:
+            raise InvalidSettings(f"HEED_CALL_NETWORKS: {error}; write them as 10.0.0.0/8,fd00::/8") from None
 
     def local(self, url: str) -> "Settings":
         """The settings for the broker that `heed dev` started at a URL: without credentials, as it has no users."""

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 
 from heed import names
 from heed.cli.main import main as heed
-from heed.worker import process, work_items
+from heed.worker import functions, process, work_items
 from tests.faults.doomed_operator import Doors
 
 WORKER_POINTS = (
@@ -47,8 +47,8 @@ def between(function: Callable[..., Any], doors: Doors, before: str, after: str 
 def build(doors: Doors) -> None:
     """All doors there are. A handler's is passed in its thread."""
     process.answer_request = between(process.answer_request, doors, "before answer", "before reply")  # type: ignore[attr-defined]
-    respond, call, ack = Msg.respond, work_items._call, Msg.ack
-    say = work_items.FunctionWorker._say
+    respond, call, ack = Msg.respond, functions._call, Msg.ack
+    say = functions.FunctionWorker._say
 
     async def responded(self: Msg, data: bytes) -> None:
         await respond(self, data)
@@ -70,8 +70,8 @@ def build(doors: Doors) -> None:
         doors.at("after ack")
 
     Msg.respond, Msg.ack = responded, acknowledged  # type: ignore[method-assign]
-    work_items._call = called
-    work_items.FunctionWorker._say = said  # type: ignore[method-assign]
+    functions._call = called
+    functions.FunctionWorker._say = said  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -584,3 +584,44 @@ def test_attempts_that_are_multiplied_by_pods_are_pointed_out() -> None:
     ]
     assert warned(bounded) == []
     assert warned(job()) == []
+
+
+# ── what the end of an attempt says of the next one ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [(None, 10), (5, 10), (25.5, 25.5), (0, 10), (-1, 10), ("60", 10), (True, 10), (1e9, 86400)],
+)
+def test_the_next_attempt_waits_as_long_as_the_last_one_asked_for(said: Any, seconds: float) -> None:
+    ledger, task = begun()
+    told = failure(2, task, reason="HttpStatus", **({} if said is None else {"retryAfter": said}))
+
+    decision = decide(TRYING, ledger, told)
+
+    assert decision.ledger.pending_tasks[task].due == at(2 + seconds)
+
+
+@pytest.mark.parametrize(("said", "final"), [(False, True), (True, False), (None, False), (0, False)])
+def test_an_attempt_that_is_not_to_be_repeated_is_the_last_one(said: Any, final: bool) -> None:
+    ledger, task = begun()
+
+    decision = decide(TRYING, ledger, failure(2, task, reason="HttpStatus", retryable=said))
+
+    assert (task not in decision.ledger.pending_tasks) is final
+
+
+@pytest.mark.parametrize("reason", ["CallLost", "DeadlineExceeded", "HttpUnreachable"])
+@pytest.mark.parametrize("key", ["PerTask", "None"])
+def test_a_call_is_not_repeated_where_it_may_have_been_served(reason: str, key: str) -> None:
+    http = {"url": "https://a.test", "method": "POST", "idempotencyKey": key}
+    agent = program(
+        {"name": "begin", "start": [{"task": "work"}]},
+        tasks={"work": {"http": http, "retry": {"attempts": 2}}},
+    )
+    ledger, task = begun(agent)
+
+    decision = decide(agent, ledger, failure(2, task, reason=reason))
+
+    repeated = key == "PerTask" or reason == "HttpUnreachable"
+    assert (task in decision.ledger.pending_tasks) is repeated

@@ -99,7 +99,7 @@ def test_what_no_event_has_is_named(source: str, said: str) -> None:
 
 ENDS = {
     COMPLETED: "task, result, message, attempt",
-    FAILED: "task, reason, message, exitCode, cause, container, pod, attempt",
+    FAILED: "task, reason, message, exitCode, cause, container, pod, attempt, retryable, retryAfter",
 }
 
 
@@ -123,7 +123,8 @@ def test_the_data_of_an_end_have_these_members(type_: str) -> None:
         (
             ANY,
             "event.data.zz",
-            "event.data.zz; known here are task, result, message, attempt, reason, exitCode, cause, container, pod",
+            "event.data.zz; known here are task, result, message, attempt, reason, exitCode, cause, container, pod, "
+            "retryable, retryAfter",
         ),
         (COMPLETED, "event.data", None),
         (COMPLETED, "event.data.map(k, k)", None),

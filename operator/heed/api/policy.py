@@ -1,5 +1,6 @@
 """The `AgentPolicy` custom resource, v1alpha1: what the Agents of a namespace, and its gateway, may do."""
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -16,6 +17,7 @@ MAX_TIMER_PERIOD_S: Final = 86400
 SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 USER_PATTERN: Final = r"^[!-~]+$"
 KIND_PATTERN: Final = r"^[A-Z][A-Za-z0-9]*$"
+HOST_PATTERN: Final = r"^[-a-z0-9.:_*]+$"
 
 
 def _within_a_day(value: str) -> str:
@@ -24,7 +26,15 @@ def _within_a_day(value: str) -> str:
     return value
 
 
-TaskKind = Literal["job", "wait", "approval", "resource"]
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("is no network; write it as 10.96.0.0/12 or fd00::/8") from None
+    return value
+
+
+TaskKind = Literal["job", "wait", "approval", "resource", "http"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]
@@ -98,6 +108,32 @@ class AllowedTasks(Model):
             "restricted, none but those named here: what their pods would be is not known.",
         ),
     ] = None
+
+
+class AllowedEgress(Model):
+    """Hosts that calls of `http` tasks may reach."""
+
+    host: Annotated[
+        str,
+        Field(
+            pattern=HOST_PATTERN,
+            min_length=1,
+            max_length=253,
+            description="The host as the URL has it, such as api.example.com; * stands for any characters.",
+        ),
+    ]
+    ports: Annotated[
+        list[Annotated[StrictInt, Field(ge=1, le=65535)]],
+        Field(max_length=MAX_POLICY_ITEMS, description="Ports; all, if not given."),
+    ] = []
+    networks: Annotated[
+        list[Annotated[str, Field(max_length=64), AfterValidator(_network)]],
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="Networks that are not public, in which such a host may be: 10.96.0.0/12 for services of a "
+            "cluster.",
+        ),
+    ] = []
 
 
 class PolicyLimits(Model):
@@ -203,6 +239,14 @@ class AgentPolicySpec(Model):
             "within these. An empty list allows nothing. Needs agentSelector: {}.",
         ),
     ] = None
+    egress: Annotated[
+        list[AllowedEgress] | None,
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="What calls of http tasks may reach; an empty list allows nothing. Where no policy says so, "
+            "any host that has a public address.",
+        ),
+    ] = None
     limits: Annotated[PolicyLimits | None, Field(description="How much of it.")] = None
 
     @model_validator(mode="after")
@@ -245,6 +289,7 @@ def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
         publishers=[],
         event_sources=[] if selector.selects_all else None,
         deliveries=[] if selector.selects_all else None,
+        egress=[],
         limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0, timers=0),
     )
     return AgentPolicy(metadata=ObjectMeta.model_validate(document["metadata"]), spec=nothing)

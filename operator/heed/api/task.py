@@ -16,6 +16,7 @@ from heed.api.fields import (
     Model,
     Reason,
 )
+from heed.api.http_task import HttpSpec
 from heed.api.status import FreeMap
 
 MAX_APPROVERS = 64
@@ -26,6 +27,7 @@ TASK_KINDS = (
     "approval",
     "resource",
     "function",
+    "http",
 )  # members of a task, one of which says what its work is
 
 MAX_ATTEMPTS = 100  # of one task
@@ -276,6 +278,10 @@ class TaskSpec(Model):
         FunctionSpec | None,
         Field(description="A function of the Agent's code: a worker runs it, and its value is the result."),
     ] = None
+    http: Annotated[
+        HttpSpec | None,
+        Field(description="A request to a service, which a worker sends: it completes with the answer."),
+    ] = None
     timeout: Annotated[
         Duration | None,
         Field(
@@ -340,7 +346,7 @@ class TaskSpec(Model):
         if self.resource is not None and self.kind == "resource":
             return {"template": self.resource.template}
         found = getattr(self, self.kind)
-        if isinstance(found, ApprovalSpec):
+        if isinstance(found, ApprovalSpec | HttpSpec):
             return found.template
         return found.model_dump(by_alias=True, exclude_none=True) if isinstance(found, Model) else found
 

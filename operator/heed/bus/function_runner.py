@@ -1,7 +1,8 @@
-"""The TaskRunner of function tasks: queued for a worker, whose word of the end comes back through the event stream."""
+"""The TaskRunner of functions and calls: queued for a worker, whose word of the end comes back through the stream."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from nats.aio.msg import Msg
@@ -12,7 +13,9 @@ from heed.bus.codec.cloudevents import decode
 from heed.bus.work_queue import WorkQueue
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
-from heed.core.tasks.losses import FUNCTION_LOST, LOSSES
+from heed.core.policy.permissions import Permissions
+from heed.core.tasks.kinds import WORKER_KINDS
+from heed.core.tasks.losses import CALL_LOST, FUNCTION_LOST, LOSSES
 from heed.engine.ports import EventBus, TaskOwner
 from heed.errors import BusUnavailable, TaskUnavailable
 from heed.settings import StreamSettings
@@ -20,26 +23,39 @@ from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.functions")
 
-FUNCTION: Final = "function"  # the kind of these tasks
 REASON_ERROR: Final = "Error"
 MAX_REASON_CHARS: Final = 100
 MAX_MESSAGE_CHARS: Final = 8000
+MAX_RETRY_AFTER_S: Final = 24 * 3600.0
 
 Report = Callable[[TaskEnd], object]
 
 
 class FunctionTasks:
-    """The function tasks of all Agents of a process: their queue, and what workers say at their ends."""
+    """What workers do for all Agents of a process: the queues of functions and of calls, and the ends that they say.
 
-    def __init__(self, connection: Connection, bus: EventBus, settings: StreamSettings) -> None:
+    `networks` are those that calls of all Agents may reach, beside public addresses.
+    """
+
+    def __init__(
+        self, connection: Connection, bus: EventBus, settings: StreamSettings, networks: Sequence[str] = ()
+    ) -> None:
+        self.networks = tuple(networks)
         self._connection, self._bus = connection, bus
         self._queue = WorkQueue(connection, settings)
+        self._calls = WorkQueue(connection, settings, calls=True)
         self._owners: dict[tuple[str, str], TaskOwner] = {}
 
     def runner_of(self, agent: AgentRef, owner: TaskOwner) -> "FunctionRunner":
-        """The runner of an Agent, whose ends are reported to it from now on."""
+        """The runner of an Agent's functions, whose ends are reported to it from now on."""
         self._owners[agent.namespace, agent.name] = owner
         return FunctionRunner(agent, self._bus, self._queue, owner.report)
+
+    def caller_of(self, agent: AgentRef, owner: TaskOwner, permissions: Permissions) -> "FunctionRunner":
+        """The runner of an Agent's calls, which may reach what is permitted at their start."""
+        self._owners[agent.namespace, agent.name] = owner
+        egress = permissions.egress_rules(self.networks)
+        return CallRunner(agent, self._bus, self._calls, owner.report, {"egress": egress.dump()})
 
     async def listen(self) -> None:
         """Hear what workers say, until cancelled. What is said meanwhile is in the stream, where resuming finds it."""
@@ -49,24 +65,33 @@ class FunctionTasks:
     async def _take(self, message: Msg) -> None:
         tokens = message.subject.split(".", 5)
         owner, attempt = self._owners.get((tokens[2], tokens[3])), tokens[4]
-        # A worker may say the end of a function, and of nothing else: no Job's, and no approval's.
-        if owner is not None and _is_function(owner, attempt):
+        # A worker may say the end of what workers run, and of nothing else: no Job's, and no approval's.
+        if owner is not None and _is_of_workers(owner, attempt):
             event = decode(message.headers, message.data, message.subject)
             if isinstance(event, Event):
                 owner.report(read_end(attempt, event))
 
 
 class FunctionRunner:
-    """The TaskRunner of one Agent's function tasks."""
+    """The TaskRunner of one Agent's function tasks. `more` is in each of their items."""
 
-    def __init__(self, agent: AgentRef, bus: EventBus, queue: WorkQueue, report: Report) -> None:
-        self._agent, self._bus, self._queue, self._report = agent, bus, queue, report
+    loss = FUNCTION_LOST
+
+    def __init__(
+        self,
+        agent: AgentRef,
+        bus: EventBus,
+        queue: WorkQueue,
+        report: Report,
+        more: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._agent, self._bus, self._queue, self._report, self._more = agent, bus, queue, report, more
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Queue an attempt; with `look_first` only where it is neither queued nor over. Raises TaskUnavailable."""
         try:
             if not (look_first and await self._is_known(work.attempt_id)):
-                await self._queue.put(work)
+                await self._queue.put(work, self._more)
         except BusUnavailable as error:
             raise TaskUnavailable(str(error)) from error
 
@@ -84,9 +109,9 @@ class FunctionRunner:
                 await self._queue.prepare(self._agent)
             for attempt_id in attempt_ids:
                 if not await self._is_known(attempt_id):
-                    self._report(_lost(attempt_id))
+                    self._report(_lost(attempt_id, self.loss))
         except BusUnavailable as error:  # the loop starts over with the connection
-            log.warning("cannot look for functions", extra={"agent": str(self._agent), "error": str(error)})
+            log.warning("cannot look for work", extra={"agent": str(self._agent), "error": str(error)})
 
     async def _is_known(self, attempt_id: str) -> bool:
         """Whether an attempt is queued or over; its end is reported. Raises BusUnavailable.
@@ -102,9 +127,15 @@ class FunctionRunner:
         return queued
 
 
-def _is_function(owner: TaskOwner, attempt_id: str) -> bool:
+class CallRunner(FunctionRunner):
+    """The TaskRunner of one Agent's calls."""
+
+    loss = CALL_LOST
+
+
+def _is_of_workers(owner: TaskOwner, attempt_id: str) -> bool:
     record = (owner.pending_tasks or {}).get(names.split_attempt(attempt_id)[0])
-    return record is not None and record.kind == FUNCTION
+    return record is not None and record.kind in WORKER_KINDS
 
 
 def read_end(attempt_id: str, event: Event) -> TaskEnd:
@@ -121,12 +152,21 @@ def read_end(attempt_id: str, event: Event) -> TaskEnd:
         result=data.get("result") if completed else None,
         reason=None if completed else reason[:MAX_REASON_CHARS],
         message=None if message is None else str(message)[:MAX_MESSAGE_CHARS],
+        retryable=data.get("retryable") is not False,
+        retry_after=_read_delay(data.get("retryAfter")) if not completed else None,
     )
 
 
-def _lost(attempt_id: str) -> TaskEnd:
+def _read_delay(value: Any) -> float | None:
+    """Seconds that a worker said, where it said a number of them that makes sense."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        return None
+    return min(float(value), MAX_RETRY_AFTER_S)
+
+
+def _lost(attempt_id: str, reason: str) -> TaskEnd:
     message = "it is neither in the work queue nor was its end said"
-    return _end(attempt_id, timestamp(), completed=False, reason=FUNCTION_LOST, message=message)
+    return _end(attempt_id, timestamp(), completed=False, reason=reason, message=message)
 
 
 def _end(attempt_id: str, at: str, *, completed: bool, **members: Any) -> TaskEnd:

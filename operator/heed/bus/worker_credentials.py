@@ -53,15 +53,18 @@ def worker_permissions(namespace: str, agent: str) -> SubjectPermissions:
 
     A user of the workers' account, which passes on no more than that to the account of the streams.
     """
-    consumer = f"{names.WORK_STREAM}.{names.work_consumer(namespace, agent)}"
+    consumers = [
+        f"{names.WORK_STREAM}.{names.work_consumer(namespace, pool)}"
+        for pool in (agent, names.call_pool(agent))
+    ]
     said = (
         names.task_subject(namespace, agent, "*", type_) for type_ in (names.TASK_DONE, names.TASK_PROGRESS)
     )
     return SubjectPermissions(
         publish=(
             *said,
-            f"$JS.API.CONSUMER.MSG.NEXT.{consumer}",
-            f"$JS.ACK.{consumer}.>",
+            *(f"$JS.API.CONSUMER.MSG.NEXT.{consumer}" for consumer in consumers),
+            *(f"$JS.ACK.{consumer}.>" for consumer in consumers),
         ),
         subscribe=(
             names.decide_subject(namespace, agent, "*"),

@@ -55,6 +55,7 @@ class TaskEnd:
     `id` is derived from the run (a Job's uid), so that saying it twice is harmless. `result` is JSON or text.
     `reason` is CamelCase; `at` is RFC 3339. With `published`, the task may have published its result instead.
     `cause` is what ended the run, as Kubernetes calls it (OOMKilled, Evicted); `container` and `pod` say which one.
+    `retryable` says whether another attempt may be made; `retry_after` are seconds that it has to wait at least.
     """
 
     task_id: str
@@ -70,6 +71,8 @@ class TaskEnd:
     container: str | None = None
     pod: str | None = None
     attempt: int | None = None
+    retryable: bool = True
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

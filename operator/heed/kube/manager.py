@@ -141,7 +141,9 @@ class LeaderTerm:
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
         pool = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
         code = NatsCodeWorkers(self.connection, missing=self.workers.missing)
-        functions = FunctionTasks(self.connection, self.bus, self.settings.stream)
+        functions = FunctionTasks(
+            self.connection, self.bus, self.settings.stream, self.settings.call_network_list
+        )
         fleet = AgentController(
             self.api,
             self.bus,

@@ -71,6 +71,7 @@ async def open_dev_server(
         bus = JetStreamBus(connection)
         bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, deciders)
         bench.script = script
+        bench.allow_networks(settings.call_network_list)
         bench.pace = commit_rate_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()

@@ -17,6 +17,8 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
+from heed.core.policy.addresses import LOOPBACK
+from heed.core.tasks.kinds import FUNCTION, HTTP
 from heed.engine.deciders import Deciders
 from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import CommitRate
@@ -25,6 +27,7 @@ from heed.engine.timer_heap import TimerHeap
 from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
 from heed.local import presence
 from heed.local.agent_claims import AgentClaims, AgentTaken
+from heed.local.calls import LocalCaller, makes_calls
 from heed.local.code import BrokenModule, CodeWorker, describe
 from heed.local.console import Console
 from heed.local.ledger_store import Bucket, KeyValueLedgerStore
@@ -70,6 +73,7 @@ class _RunningAgent:
     objects: PlayedResources
     task: "asyncio.Task[None]"
     worker: CodeWorker | None = None
+    caller: LocalCaller | None = None
 
 
 class DevServer:
@@ -92,13 +96,17 @@ class DevServer:
         self._slots, self._deciders, self._timers = default_slots(), deciders, TimerHeap()
         self.pace = DEV_COMMIT_RATE
         self.script: StubScript | None = None
-        self._functions = FunctionTasks(bus.connection, bus, StreamSettings())
+        self._functions = FunctionTasks(bus.connection, bus, StreamSettings(), tuple(map(str, LOOPBACK)))
         self._listening = asyncio.create_task(self._functions.listen())
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
         self._seen: object = None
         self._mistaken = False
         self._warned: list[Problem] = []
+
+    def allow_networks(self, networks: Sequence[str]) -> None:
+        """Let calls reach these networks, too, beside public addresses and this machine."""
+        self._functions.networks = (*self._functions.networks, *networks)
 
     @property
     def loops(self) -> dict[Key, AgentLoop]:
@@ -275,11 +283,13 @@ class DevServer:
             timers=self._timers,
         )
         functions = self._functions.runner_of(agent, loop)
-        runners = TaskRunners(loop, {"job": runner, "resource": objects, "function": functions})
+        calls = self._functions.caller_of(agent, loop, program.permissions)
+        runners = TaskRunners(loop, {"job": runner, "resource": objects, FUNCTION: functions, HTTP: calls})
         task = asyncio.create_task(loop.run(runners), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         worker = await self._worker_of(found, program, old)
-        self._running[found.key] = _RunningAgent(found, program, loop, runner, objects, task, worker)
+        caller = await self._caller_of(program, old)
+        self._running[found.key] = _RunningAgent(found, program, loop, runner, objects, task, worker, caller)
         heeds = [*map(_shown, program.subscriptions), *(f"timer {name}" for name in program.timers)]
         self._console.say(f"{agent} generation {program.generation} heeds {', '.join(heeds)}")
 
@@ -320,6 +330,15 @@ class DevServer:
             await before.close()
         return made
 
+    async def _caller_of(self, program: Program, old: _RunningAgent | None) -> LocalCaller | None:
+        """What makes an Agent's calls: the old one where there is one; it is ended where there are none any more."""
+        before = None if old is None else old.caller
+        if makes_calls(program):
+            return before or LocalCaller(program, self.bus.connection, self._paths)
+        if before is not None:
+            await before.close()
+        return None
+
     def _said(self, key: Key, line: str) -> None:
         self._console.say(f"{'/'.join(key)}: {line}")
 
@@ -329,6 +348,8 @@ class DevServer:
         running.objects.close()
         if running.worker is not None:
             await running.worker.close()
+        if running.caller is not None:
+            await running.caller.close()
         await running.runner.close()
         self._claims.release(*key)
 

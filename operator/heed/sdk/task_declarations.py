@@ -136,6 +136,48 @@ class TaskDeclarations:
         work = without_none(members)
         return self._keep(PlainTask(name, "resource", work, input=input, result=result, options=options))
 
+    @overload
+    def http(
+        self,
+        name: str,
+        *,
+        url: str,
+        request: Mapping[str, Any] | None = None,
+        input: Any = Any,
+        result: type[Value],
+        options: TaskOptions = _NO_OPTIONS,
+    ) -> PlainTask[Value]: ...
+    @overload
+    def http(
+        self,
+        name: str,
+        *,
+        url: str,
+        request: Mapping[str, Any] | None = None,
+        input: Any = Any,
+        result: Any = Any,
+        options: TaskOptions = _NO_OPTIONS,
+    ) -> PlainTask[Any]: ...
+    def http(
+        self,
+        name: str,
+        *,
+        url: str,
+        request: Mapping[str, Any] | None = None,
+        input: Any = Any,
+        result: Any = Any,
+        options: TaskOptions = _NO_OPTIONS,
+    ) -> PlainTask[Any]:
+        """A request to a service as a task, which a worker of Heed's sends; strings may hold ${CEL}.
+
+        `request` has the other members of `http` in a manifest. The result is {status, headers, body}, or what
+        `result.reduce` makes of that.
+        """
+        if request is not None and "url" in request:
+            raise DeclarationError(f"http {name}: url is given twice; leave it out of the request")
+        work = {"url": url, **(request or {})}
+        return self._keep(PlainTask(name, "http", work, input=input, result=result, options=options))
+
     def wait(self, name: str, *, duration: str | None = None, until: str | None = None) -> PlainTask[None]:
         """A time to wait for: a duration, or an RFC 3339 time; both may hold ${CEL} over the task's `input`."""
         if (duration is None) == (until is None):

@@ -8,11 +8,12 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from heed import names
-from heed.bus.client.connection import connect
+from heed.bus.client.connection import Connection, connect
 from heed.errors import InvalidManifest, InvalidSettings
 from heed.sdk.agent import Agent
 from heed.sdk.loading import load_agent, load_agents
@@ -24,7 +25,7 @@ from heed.util.aio import unless
 from heed.util.http_server import serving
 from heed.util.probes import probe_routes
 from heed.worker.options import WorkerOptions
-from heed.worker.process import Worker
+from heed.worker.process import Worker, make_caller
 
 
 def main() -> None:
@@ -64,18 +65,44 @@ async def run_worker(
     if options.digest is not None and options.digest != (own := code_digest(agent)):
         remedy = "build the image of the code that the manifest was built of, or the manifest again"
         raise InvalidSettings(f"HEED_WORKER_DIGEST={options.digest}: this is the code {own}; {remedy}")
+    async with _connected(namespace, agent.name, settings) as (connection, stopping):
+        if connection is not None:
+            worker = Worker(agent, connection, namespace, options)
+            async with _probed(worker.missing, options):
+                await worker.run(stopping)
+
+
+async def run_caller(
+    agent: str, namespace: str, settings: Settings, options: WorkerOptions | None = None
+) -> None:
+    """Make an Agent's calls, and run none of its code, until SIGTERM or SIGINT. Raises InvalidSettings."""
+    options = options or WorkerOptions()
+    async with _connected(namespace, agent, settings) as (connection, stopping):
+        if connection is not None:
+            caller = make_caller(connection, namespace, agent, options)
+            async with _probed(lambda: None if connection.is_connected else "not connected to NATS", options):
+                await caller.run(stopping)
+
+
+@asynccontextmanager
+async def _connected(
+    namespace: str, agent: str, settings: Settings
+) -> AsyncIterator[tuple[Connection | None, asyncio.Event]]:
+    """A connection to the broker, and what SIGTERM and SIGINT set; None where that comes first."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    inbox = names.worker_inbox(namespace, agent.name)
-    name = f"heed worker {namespace}/{agent.name}"
+    inbox = names.worker_inbox(namespace, agent)
+    name = f"heed worker {namespace}/{agent}"
     connection = await unless(stopping, asyncio.create_task(connect(settings, name, inbox_prefix=inbox)))
-    if connection is None:
-        return
     try:
-        worker = Worker(agent, connection, namespace, options)
-        routes = probe_routes(worker.missing, ready=lambda: "ready")
-        async with serving(options.health_port, routes, variable="HEED_WORKER_HEALTH_PORT", what="probes"):
-            await worker.run(stopping)
+        yield connection, stopping
     finally:
-        await connection.close()
+        if connection is not None:
+            await connection.close()
+
+
+def _probed(missing: Callable[[], str | None], options: WorkerOptions) -> AbstractAsyncContextManager[None]:
+    """The worker's probes, while it runs."""
+    routes = probe_routes(missing, ready=lambda: "ready")
+    return serving(options.health_port, routes, variable="HEED_WORKER_HEALTH_PORT", what="probes")

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import nats.errors
@@ -18,16 +19,25 @@ from heed.sdk.agent import Agent
 from heed.sdk.injection import Resources
 from heed.sdk.manifest import code_digest
 from heed.util.aio import stop
+from heed.worker.call_items import CALLS, CallWorker
 from heed.worker.decide_requests import answer_request
+from heed.worker.functions import FunctionWorker
 from heed.worker.options import WorkerOptions
 from heed.worker.purity import VARIABLE, PurityCheck
-from heed.worker.work_items import FunctionWorker
+from heed.worker.secrets import MountedSecrets
+from heed.worker.work_items import WorkTaker
 
 log = logging.getLogger("heed.worker")
 
 QUEUE: Final = "decide"
 MAX_WAITING_BYTES: Final = 64 * 1024**2  # of requests that were taken and are not answered
 OVERLOADED: Final = b'{"unavailable": "the worker has too much to answer"}'
+
+
+def make_caller(connection: Connection, namespace: str, agent: str, options: WorkerOptions) -> CallWorker:
+    """What makes an Agent's calls."""
+    secrets = MountedSecrets(Path(options.secrets))
+    return CallWorker(connection, namespace, agent, secrets, options.calls or CALLS)
 
 
 class Worker:
@@ -68,8 +78,11 @@ class Worker:
             self.agent, self._connection, self._namespace, self._resources, self._options.functions
         )
         answering = asyncio.create_task(self._connection.serve_clients(self._subscribe))
+        takers: list[WorkTaker] = [functions]
+        if self._options.calls is not None:
+            takers.append(make_caller(self._connection, self._namespace, self.agent.name, self._options))
         try:
-            await functions.run(stopping)
+            await asyncio.gather(*(taker.run(stopping) for taker in takers))
         finally:
             await stop(answering)
             await self._drain()

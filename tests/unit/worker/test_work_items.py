@@ -7,7 +7,7 @@ from heed.bus.client.connection import Connection
 from heed.sdk.agent import Agent
 from heed.sdk.injection import Resources
 from heed.settings import Settings
-from heed.worker.work_items import FunctionWorker
+from heed.worker.functions import FunctionWorker
 from tests.patience import PATIENCE
 
 agent = Agent("researcher")

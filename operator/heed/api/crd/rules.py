@@ -79,9 +79,10 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}": (
         (
-            "[has(self.job), has(self.wait), has(self.approval), has(self.resource), has(self.function)]"
-            ".filter(given, given).size() == 1",
-            "a task needs one kind of work: give it a `job`, a `wait`, an `approval`, a `resource` or a `function`",
+            "[has(self.job), has(self.wait), has(self.approval), has(self.resource), has(self.function), "
+            "has(self.http)].filter(given, given).size() == 1",
+            "a task needs one kind of work: give it a `job`, a `wait`, an `approval`, a `resource`, a `function` or "
+            "an `http`",
         ),
         (
             "!(has(self.wait) || has(self.approval)) || !(has(self.retry) || has(self.attemptTimeout) || "
@@ -92,6 +93,19 @@ AGENT_RULES: Final[FieldRules] = {
             "!has(self.approval) || self.approval.onTimeout == 'Fail' || has(self.timeout)",
             "an approval whose onTimeout is a choice needs a `timeout`",
         ),
+    ),
+    "spec.tasks{}.http": (
+        (
+            "!has(self.body) || [has(self.body.json), has(self.body.form), has(self.body.text), "
+            "has(self.body.bytes)].filter(given, given).size() == 1",
+            "give exactly one of `json`, `form`, `text` and `bytes` to a body",
+        ),
+    ),
+    "spec.tasks{}.http.headers[]": (
+        ("has(self.value) != has(self.secretRef)", "give exactly one of `value` and `secretRef`"),
+    ),
+    "spec.tasks{}.http.reconcile.headers[]": (
+        ("has(self.value) != has(self.secretRef)", "give exactly one of `value` and `secretRef`"),
     ),
     "spec.tasks{}.approval": (
         (

@@ -26,6 +26,9 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
         problems += _against(path, permissions.kind_problem(task.kind))
         if task.job is not None:
             problems += _against(f"{path}.job", permissions.job_problem(task.job, literal=True))
+        if task.http is not None:
+            refused = None if "${" in task.http.url else permissions.egress_problem(task.http.url)
+            problems += _against(f"{path}.http.url", refused)
         if task.resource is not None:
             kind = ObjectKind.of(task.resource.template)
             problems += _against(f"{path}.resource", permissions.resource_problem(kind.group, kind.kind))

@@ -9,7 +9,7 @@ from heed.api.agent import Agent
 from heed.api.task import TaskSpec
 from heed.core.schema.job_spec import lint_job_spec
 from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT
-from heed.core.tasks.losses import FUNCTION_LOST, JOB_LOST, RESOURCE_LOST
+from heed.core.tasks.losses import CALL_LOST, FUNCTION_LOST, JOB_LOST, RESOURCE_LOST
 from heed.core.tasks.retry import is_final
 from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
@@ -23,6 +23,13 @@ FAILURES: Final = (  # reasons and causes of failures that may be tried again, a
     "BadResult",
     RESOURCE_LOST,
     FUNCTION_LOST,
+    CALL_LOST,
+    "HttpStatus",
+    "HttpTimeout",
+    "HttpUnreachable",
+    "HttpAnswerLost",
+    "HttpInvalidResponse",
+    "SecretMissing",
     "KindUnknown",
     "Forbidden",
     "ExpressionFailed",

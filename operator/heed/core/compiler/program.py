@@ -51,6 +51,7 @@ class TaskTemplate:
 
     `where` is the condition over the answers of an approval.
     `target` is what a resource task waits for, as PendingTask keeps it, and `created` the kind of its object.
+    `repeatable` says whether another attempt is safe where it is not known what became of one.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TaskTemplate:
     retry: RetryPolicy | None = None
     attempt_timeout: int | None = None
     priority: int = 0
+    repeatable: bool = True
 
     @property
     def attempts(self) -> int:
@@ -347,6 +349,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
         retry=RetryPolicy.of(task.retry) if task.retry is not None and task.retry.attempts > 1 else None,
         attempt_timeout=None if task.attempt_timeout is None else parse_duration(task.attempt_timeout),
         priority=task.priority,
+        repeatable=task.http is None or task.http.is_repeatable,
     )
 
 

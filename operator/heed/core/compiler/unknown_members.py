@@ -20,7 +20,18 @@ EVENT_MEMBERS: Final = ("id", "source", "type", "specversion", "correlationid", 
 OPTIONAL_MEMBERS: Final = ("subject", "time", "datacontenttype", "dataschema")
 END_MEMBERS: Final = {
     names.TASK_COMPLETED: ("task", "result", "message", "attempt"),
-    names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod", "attempt"),
+    names.TASK_FAILED: (
+        "task",
+        "reason",
+        "message",
+        "exitCode",
+        "cause",
+        "container",
+        "pod",
+        "attempt",
+        "retryable",
+        "retryAfter",
+    ),
 }
 EXPIRY_MEMBERS: Final = {  # of the data that are there in each of them
     names.HOLD_EXPIRED: ("event", "handler", "heldSince", "heldUntil"),

@@ -22,6 +22,7 @@ from heed.core.cel.template import (
 )
 from heed.core.cel.variables import ALL_VARIABLES, Vocabulary, suggest_name
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
+from heed.core.compiler.http_tasks import check_http
 from heed.core.schema.job_spec import check_job_spec
 from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.core.tasks.resource import EXPRESSIONS, check_resource
@@ -102,6 +103,8 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     yield from (item.condition for item in spec.tasks.values() if item.condition)
     yield from (timer.session for timer in spec.timers.values() if timer.session)
     for task in spec.tasks.values():
+        if task.http is not None and task.http.result.reduce is not None:
+            yield task.http.result.reduce
         if task.resource is not None:
             yield from (text for name in EXPRESSIONS if (text := getattr(task.resource, name)))
     yield from (item.hold.until for item in spec.handlers if item.hold)
@@ -191,6 +194,9 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
             compiler.add_problem(f"{path}.publish", "is for jobs only", "say with `progress` how far it is")
         compiler.problems.extend(check_resource(template.shape, task.resource, f"{path}.resource"))
         check_values(compiler, task.resource.template, f"{path}.resource.template")
+    elif task.http is not None:
+        compiler.problems.extend(check_http(task, path))
+        check_values(compiler, task.http.template, f"{path}.http")
     elif task.kind == "job":
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 

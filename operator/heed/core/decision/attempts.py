@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Final
 
 from heed import names
 from heed.api.status import PendingTask
@@ -18,16 +19,29 @@ from heed.core.due.due_times import DueTime
 from heed.core.effects import StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import may_retry
+from heed.core.tasks.job_contract import REASON_DEADLINE
+from heed.core.tasks.losses import CALL_LOST
 from heed.core.tasks.retry import add_delay
 from heed.core.tasks.slots import enqueue
 from heed.core.tasks.work import begin_attempt
 from heed.errors import DecisionFailed
+
+UNKNOWN_OUTCOMES: Final = frozenset((CALL_LOST, REASON_DEADLINE))  # of a call, which may have been served
+MAX_RETRY_AFTER_S: Final = 24 * 3600.0
 
 
 def read_attempt(event: Event) -> int | None:
     """Which attempt the end of a task names; None where it speaks of the task."""
     attempt = event.data.get("attempt") if isinstance(event.data, dict) else None
     return attempt if type(attempt) is int else None
+
+
+def read_retry_after(event: Event) -> float:
+    """Seconds that the end of an attempt wants the next one to wait at least."""
+    wanted = event.data.get("retryAfter") if isinstance(event.data, dict) else None
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or not wanted > 0:
+        return 0.0
+    return min(float(wanted), MAX_RETRY_AFTER_S)
 
 
 def retry_task(step: Step, task_id: str, record: PendingTask) -> Outcome | None:
@@ -63,9 +77,13 @@ def _next_attempt_at(step: Step, task: TaskTemplate, task_id: str, record: Pendi
     own = event.source == names.agent_source(agent.namespace, agent.name)
     if not own or read_attempt(event) is None or not isinstance(event.data, dict):
         return None
-    if not policy.covers(str(event.data.get("reason")), event.data.get("cause")):
+    reason = str(event.data.get("reason"))
+    if not policy.covers(reason, event.data.get("cause")) or event.data.get("retryable") is False:
         return None
-    due = add_delay(step.received.at, policy.delay(task_id, record.attempt))
+    if not task.repeatable and reason in UNKNOWN_OUTCOMES:
+        return None
+    delay = max(policy.delay(task_id, record.attempt), read_retry_after(event))
+    due = add_delay(step.received.at, delay)
     return None if record.deadline is not None and due >= record.deadline else due
 
 

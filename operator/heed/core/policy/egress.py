@@ -5,12 +5,18 @@ resolved, addresses at the socket.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from heed.core.policy.addresses import IpNetwork, find_refusal
 from heed.core.policy.pod_rules import glob_matches
+
+_URL: Final = re.compile(
+    r"(?P<scheme>https?)://(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^\[\]:/?#@\s\\]+))(?::(?P<port>[0-9]{1,5}))?(?=[/?#]|$)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +98,11 @@ def normalize_host(host: str) -> str:
     return host.rstrip(".").lower()
 
 
-ANYWHERE_PUBLIC = Egress()
+def parse_authority(url: Any) -> tuple[str, int] | None:
+    """Host and port of an http:// or https:// URL; None for what is none, or is known to an event only."""
+    found = _URL.match(url) if isinstance(url, str) else None
+    if found is None:
+        return None
+    host = found["literal"] or found["name"]
+    port = int(found["port"] or (443 if found["scheme"].lower() == "https" else 80))
+    return normalize_host(host), port

@@ -13,6 +13,7 @@ from heed.api.agent import AgentMetadata
 from heed.api.event_grant import EventGrant
 from heed.api.fields import parse_duration
 from heed.api.policy import AgentPolicy, PolicyLimits
+from heed.core.policy.egress import Egress, EgressRule, parse_authority
 from heed.core.policy.pod_rules import (
     find_pod,
     glob_matches,
@@ -119,6 +120,7 @@ class Permissions:
     images: AllowList | None = None  # of globs
     service_accounts: AllowList | None = None
     resources: AllowList | None = None  # of CreatableKinds
+    egress: AllowList | None = None  # of EgressRules
     limits: Quotas = NO_QUOTAS
     grants: tuple[VisibleEvents, ...] = ()  # of other namespaces, to this one
 
@@ -189,6 +191,17 @@ class Permissions:
             "a policy must name it in tasks.resources"
         )
 
+    def egress_rules(self, networks: Sequence[str] = ()) -> Egress:
+        """What calls may reach; `networks` are let through for all hosts that they may."""
+        if self.egress is None:
+            return Egress(networks=tuple(networks))
+        return Egress(self.egress.allowed, tuple(networks), self.egress.policies)
+
+    def egress_problem(self, url: Any) -> str | None:
+        """Why a call may not go to a URL, by its host and port, or None where it may, or where it is no URL."""
+        found = parse_authority(url)
+        return None if found is None else self.egress_rules().find_host_refusal(*found)
+
     def job_problem(self, spec: Mapping[str, Any], *, literal: bool = False) -> str | None:
         """Why a Job of this JobSpec may not be started, or None where it may.
 
@@ -248,6 +261,11 @@ def resolve_permissions(
             selecting,
             lambda spec: spec.tasks and spec.tasks.resources,
             lambda item: CreatableKind(item.group, item.kind),
+        ),
+        egress=unite_allowed(
+            selecting,
+            lambda spec: spec.egress,
+            lambda item: EgressRule(item.host, tuple(item.ports), tuple(item.networks)),
         ),
         limits=Quotas(
             sessions=_cap(selecting, lambda limits: limits.sessions),

@@ -1,5 +1,12 @@
-"""Kinds of tasks that nothing runs: their record in the ledger is all there is of them, and time or people end them."""
+"""Kinds of tasks, by what runs them.
+
+What is in the ledger alone, nothing runs: the record is all there is of it, and time or people end it. Functions are
+run by workers of the Agent's code, calls by Heed's own code in a worker.
+"""
 
 from typing import Final
 
 LEDGER_KINDS: Final = frozenset(("wait", "approval"))
+FUNCTION: Final = "function"
+HTTP: Final = "http"
+WORKER_KINDS: Final = frozenset((FUNCTION, HTTP))

@@ -5,5 +5,6 @@ from typing import Final
 JOB_LOST: Final = "JobLost"
 RESOURCE_LOST: Final = "ResourceLost"
 FUNCTION_LOST: Final = "FunctionLost"
+CALL_LOST: Final = "CallLost"
 
-LOSSES: Final = frozenset({JOB_LOST, RESOURCE_LOST, FUNCTION_LOST})
+LOSSES: Final = frozenset({JOB_LOST, RESOURCE_LOST, FUNCTION_LOST, CALL_LOST})

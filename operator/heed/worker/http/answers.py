@@ -9,7 +9,7 @@ from typing import Any, Final
 from heed.api.http_task import HttpResultSpec
 from heed.core.codec.strict_json import parse_json
 from heed.errors import HeedError, MalformedEvent
-from heed.worker.http.client import HttpAnswer
+from heed.worker.http.client import ServiceAnswer
 from heed.worker.http.failures import EXPRESSION_FAILED, HTTP_INVALID_RESPONSE, CallFailed
 from heed.worker.http.requests import HttpRequest
 
@@ -21,7 +21,7 @@ _CHARSET: Final = re.compile(r';\s*charset\s*=\s*"?([^\s";]+)', re.IGNORECASE)
 _UTF8: Final = ("utf-8", "utf8", "us-ascii")
 
 
-def mask_secrets(answer: HttpAnswer, secrets: Collection[str]) -> HttpAnswer:
+def mask_secrets(answer: ServiceAnswer, secrets: Collection[str]) -> ServiceAnswer:
     """The answer without the secrets that were sent, where the service has repeated them."""
     values = sorted({item for item in secrets if len(item) >= MIN_MASKED_CHARS}, key=len, reverse=True)
     body, headers = answer.body, dict(answer.headers)
@@ -29,10 +29,10 @@ def mask_secrets(answer: HttpAnswer, secrets: Collection[str]) -> HttpAnswer:
         for form in {value, json.dumps(value)[1:-1]}:
             body = body.replace(form.encode(), MASK)
         headers = {name: text.replace(value, MASK.decode()) for name, text in headers.items()}
-    return HttpAnswer(answer.status, headers, body)
+    return ServiceAnswer(answer.status, headers, body)
 
 
-def read_result(request: HttpRequest, answer: HttpAnswer, wanted: HttpResultSpec) -> Any:
+def read_result(request: HttpRequest, answer: ServiceAnswer, wanted: HttpResultSpec) -> Any:
     """The result of a task. Raises CallFailed."""
     response: dict[str, Any] = {"status": answer.status, "headers": {}}
     response["headers"] = {
@@ -42,7 +42,7 @@ def read_result(request: HttpRequest, answer: HttpAnswer, wanted: HttpResultSpec
     return response if wanted.reduce is None else _reduce(request, wanted.reduce, response)
 
 
-def _read_body(request: HttpRequest, answer: HttpAnswer) -> dict[str, Any]:
+def _read_body(request: HttpRequest, answer: ServiceAnswer) -> dict[str, Any]:
     """`body` with JSON or text, `bodyBase64` with other bytes, nothing where there is none. Raises CallFailed."""
     if not answer.body:
         return {}

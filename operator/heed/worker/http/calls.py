@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from heed.api.fields import parse_duration
 from heed.api.http_task import HttpSpec, HttpTimeouts, expects
 from heed.api.secret_refs import SecretKeyRef
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.policy.egress import Egress
 from heed.core.subscriptions.answers import read_retry_after
 from heed.util.backoff import Backoff
 from heed.util.clock import now
 from heed.worker.http.answers import mask_secrets, read_result
-from heed.worker.http.client import CallLimits, HttpAnswer, HttpClient
+from heed.worker.http.client import CallLimits, HttpClient, ServiceAnswer
 from heed.worker.http.failures import (
     HTTP_ANSWER_LOST,
     HTTP_STATUS,
@@ -56,7 +57,7 @@ class HttpCall:
     def parse(cls, item: Mapping[str, Any]) -> "HttpCall":
         """From a work item. Raises CallFailed: InvalidRequest, where templates made no request."""
         try:
-            spec = HttpSpec.model_validate(item["spec"])
+            spec = HttpSpec.model_validate(_as_texts(item["spec"]))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             place = ".".join(map(str, first["loc"]))
@@ -132,7 +133,7 @@ class HttpCaller:
 
     async def _reconcile(
         self, call: HttpCall, secrets: Secrets, failure: CallFailed
-    ) -> tuple[HttpRequest | None, HttpAnswer | None]:
+    ) -> tuple[HttpRequest | None, ServiceAnswer | None]:
         """The answer that tells what became of a call; None where it never arrived. Raises CallFailed."""
         asked = call.spec.reconcile
         if asked is None:
@@ -156,6 +157,24 @@ class HttpCaller:
             problem = f"{request.shown} answered {answer.status}"
         message = f"{failure.message}; what became of it could not be found out: {problem}"
         raise replace(failure, message=message)
+
+
+def _as_texts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A rendered request, in which numbers that stand where text belongs are text: `value: ${input.count}`."""
+    found = {**spec}
+    if isinstance(found.get("headers"), list):
+        found["headers"] = [
+            _with_text(item, "value") if isinstance(item, dict) else item for item in found["headers"]
+        ]
+    for member, name in (("body", "text"), ("cloudEvent", "subject")):
+        if isinstance(found.get(member), dict):
+            found[member] = _with_text(found[member], name)
+    return found
+
+
+def _with_text(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = given.get(name)
+    return {**given, name: dump_compact(value)} if isinstance(value, int | float) else {**given}
 
 
 def _limits(timeouts: HttpTimeouts, spec: HttpSpec, left: float | None) -> CallLimits:

@@ -53,7 +53,7 @@ class CallLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class ServiceAnswer:
     """The answer of a service. Header names are in small letters."""
 
     status: int
@@ -98,7 +98,7 @@ class HttpClient:
 
     async def send(
         self, request: HttpRequest, egress: Egress, limits: CallLimits, *, by_proxy: bool = False
-    ) -> HttpAnswer:
+    ) -> ServiceAnswer:
         """The answer to a request, after the redirects that may be followed. Raises CallFailed."""
         whole = asyncio.timeout(limits.total)
         try:
@@ -130,7 +130,7 @@ class HttpClient:
                 raise CallFailed(HTTP_REFUSED_ADDRESS, f"{request.shown}: {refused}; nothing is sent there")
         return _Attempt(request, egress, proxy)
 
-    async def _send_one(self, attempt: _Attempt, limits: CallLimits) -> HttpAnswer:
+    async def _send_one(self, attempt: _Attempt, limits: CallLimits) -> ServiceAnswer:
         request = attempt.request
         phase = asyncio.timeout(limits.connect)
         try:
@@ -188,7 +188,7 @@ class HttpClient:
         )
 
 
-async def _read(request: HttpRequest, answer: aiohttp.ClientResponse, most: int) -> HttpAnswer:
+async def _read(request: HttpRequest, answer: aiohttp.ClientResponse, most: int) -> ServiceAnswer:
     """The answer with its body. Raises CallFailed, and what reading raises."""
     headers: dict[str, str] = {}
     for name, value in answer.headers.items():
@@ -204,10 +204,10 @@ async def _read(request: HttpRequest, answer: aiohttp.ClientResponse, most: int)
     if body and headers.get("content-encoding", "identity").lower() != "identity":
         message = f"{request.shown}: the answer is encoded, which the request did not accept"
         raise CallFailed(HTTP_INVALID_RESPONSE, message)
-    return HttpAnswer(answer.status, headers, bytes(body))
+    return ServiceAnswer(answer.status, headers, bytes(body))
 
 
-def _follow(request: HttpRequest, answer: HttpAnswer) -> HttpRequest | None:
+def _follow(request: HttpRequest, answer: ServiceAnswer) -> HttpRequest | None:
     """The request that a redirect asks for; None where the answer is none. Raises CallFailed."""
     location = answer.headers.get("location")
     if answer.status not in REDIRECTS or location is None:

@@ -14,24 +14,12 @@ from heed.api.secret_refs import SecretKeyRef
 from heed.bus.codec.event_requests import CONTENT_TYPE, write_request
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.events import Event
+from heed.core.tasks.http_headers import OWN_HEADERS
 from heed.errors import MalformedEvent
 from heed.worker.http.failures import INVALID_REQUEST, CallFailed
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-OWN_HEADERS: Final = frozenset(
-    (
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
 _JSON: Final = "application/json"
 _FORM: Final = "application/x-www-form-urlencoded"
 _TEXT: Final = "text/plain; charset=utf-8"
