@@ -137,6 +137,11 @@ kueue: $(STAMP_test) ## Build the real Kueue, once, ten minutes, and see Jobs wa
 	$(BIN)/python -m tests.cluster.kueue.run
 	$(BIN)/python -m pytest tests/cluster/test_kueue.py $(ARGS)
 
+keda: $(STAMP_test) ## Build the real KEDA, once, a quarter of an hour and more, and see it scale workers to zero and back
+	$(BIN)/python tests/cluster/controlplane/build.py
+	$(BIN)/python -m tests.cluster.keda.run
+	$(BIN)/python -m pytest tests/cluster/test_keda.py $(ARGS)
+
 mutants: $(STAMP_mutants) ## Which one-line changes of the code does no test notice? Hours; goes on where it stopped; ARGS="--sample 500"
 	$(BIN)/python -m tests.mutation run $(ARGS)
 
@@ -202,4 +207,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit browser coverage check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants docs build installed format generate lock clean help
+.PHONY: demo image venv test unit browser coverage check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue keda mutants docs build installed format generate lock clean help

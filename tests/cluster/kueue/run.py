@@ -12,15 +12,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import yaml
 
-from heed.kube.webhook.ca import CERTIFICATE, KEY, renew_keys
+from heed.kube.webhook.ca import CERTIFICATE, KEY
+from tests.cluster.controllers import answers, certify
 from tests.cluster.controlplane.build import Unavailable, go_of, module_binaries, module_cache
 from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.run import ControlPlane
@@ -47,7 +46,7 @@ def kueue(plane: ControlPlane, scratch: Path) -> Iterator[None]:
     program, source = built(), _source()
     plane.install(sorted((source / "crd/bases").glob("*.yaml")))
     plane.admin.post("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
-    trusted = _certify(scratch)
+    trusted = certify(scratch)
     webhooks, health = free_port(), free_port()
     config = scratch / "config.yaml"
     config.write_text(yaml.safe_dump(_configuration(webhooks, health, scratch)))
@@ -64,7 +63,7 @@ def kueue(plane: ControlPlane, scratch: Path) -> Iterator[None]:
     process = Process(spawner, command, scratch / "kueue.log")
     try:
         process.start()
-        eventually(lambda: not process.running or _ready(health), what="a ready Kueue")
+        eventually(lambda: not process.running or answers(health), what="a ready Kueue")
         assert process.running, process.log_tail()
         for configuration in _webhooks(source, webhooks, trusted):
             plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(configuration))
@@ -146,24 +145,6 @@ def _webhooks(source: Path, port: int, trusted: bytes) -> Iterator[dict[str, Any
                 "caBundle": base64.b64encode(trusted).decode(),
             }
         yield document
-
-
-def _ready(port: int) -> bool:
-    """Whether its webhooks are served: Kueue is not ready before."""
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _certify(scratch: Path) -> bytes:
-    """A certificate for 127.0.0.1 where Kueue looks for it. Returns the authority to trust, as PEM."""
-    keys = renew_keys(None, ["127.0.0.1"], datetime.now(UTC))
-    assert keys is not None
-    for name in (CERTIFICATE, KEY):
-        (scratch / name).write_bytes(keys.data()[name])
-    return keys.bundle_pem
 
 
 def main() -> int:
