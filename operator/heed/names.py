@@ -50,6 +50,7 @@ TASK_FAILED: Final = "dev.heed.task.failed"
 TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its end
 TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
 TASK_DONE: Final = "dev.heed.task.done"  # what a worker says at the end of a function, to the operator
+TASK_TURN: Final = "dev.heed.task.turn"  # what a worker says of one call of a model
 HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
 TIMER_TYPE_PREFIX: Final = "dev.heed.timer."
@@ -335,6 +336,11 @@ def letter_id(origin: str, sequence: int) -> str:
 def task_id(origin: str, sequence: int, index: int, task: str) -> str:
     """The id of the `index`th task that an Agent starts on deciding the event at `sequence`."""
     return f"{task}-{digest('task', origin, sequence, index, size=8)}"
+
+
+def tool_id(parent: str, turn: int, index: int, task: str) -> str:
+    """The id of the task for the `index`th call of a tool in a turn of the model of the task `parent`."""
+    return f"{task}-{digest('tool', parent, turn, index, size=8)}"
 
 
 def attempt_id(task: str, attempt: int) -> str:

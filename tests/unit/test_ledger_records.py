@@ -10,6 +10,8 @@ from heed.api.status import (
     Cursor,
     DeadLetterCause,
     HeldEvent,
+    ModelBudget,
+    ModelSpending,
     OutboxMessage,
     PendingTask,
     RecentTask,
@@ -64,6 +66,7 @@ WHOLE = Ledger(
         "hourly": TimerState("digest", at(0), at(40)),
         "off": TimerState("digest", at(0), suspended=True),
     },
+    budgets={"session a": ModelBudget(ModelSpending(5, 7, 1), {"t/2/1": ModelSpending(9, tool_calls=2)})},
 )
 STATUS: dict[str, Any] = {
     "cursor": {"stream": "S", "sequence": 7, "time": at(7), "created": "made", "inbox": 9},
@@ -160,6 +163,12 @@ STATUS: dict[str, Any] = {
         },
         "hourly": {"schedule": "digest", "anchor": at(0), "nextAt": at(40)},
         "off": {"schedule": "digest", "anchor": at(0), "suspended": True},
+    },
+    "budgets": {
+        "session a": {
+            "spent": {"tokens": 5, "cost": 7, "turns": 1, "toolCalls": 0},
+            "reserved": {"t/2/1": {"tokens": 9, "cost": 0, "turns": 0, "toolCalls": 2}},
+        }
     },
     "nextTick": at(40),
 }
@@ -342,7 +351,7 @@ def test_totals_grow_by_what_is_counted() -> None:
     assert add_to_totals(Totals(handled=1, stale=2), handled=3, emitted=4) == Totals(
         handled=4, stale=2, emitted=4
     )
-    assert count_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 127
+    assert count_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 255
 
 
 def test_keys_that_are_taken_out_need_not_be_there() -> None:

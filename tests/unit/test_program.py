@@ -149,9 +149,9 @@ NEIGHBOUR = restricted(
 
 def test_the_subjects_are_those_of_its_subscriptions_and_its_own() -> None:
     inbox = ("heed.inbox.demo.researcher.>", "heed.redrive.demo.researcher.>")
-    progress = "heed.tasks.demo.researcher.*.dev.heed.task.progress"
+    own = tuple(f"heed.tasks.demo.researcher.*.dev.heed.task.{kind}" for kind in ("progress", "turn"))
 
-    assert NEIGHBOUR.inbox == (*inbox, progress)
+    assert NEIGHBOUR.inbox == (*inbox, *own)
     assert NEIGHBOUR.subjects == (
         *("heed.events.shop.a.*", "heed.events.demo.b", "heed.events.demo.a.*"),
         *NEIGHBOUR.inbox,

@@ -65,13 +65,20 @@ class Totals:
     retried: Annotated[
         int, Field(description="Failures of attempts that are followed by another attempt.")
     ] = 0
+    turns: Annotated[
+        int,
+        Field(
+            description="Answers of models, and ends of the tools that they called; not there for 0.",
+            exclude_if=lambda n: n == 0,
+        ),
+    ] = 0
     ticks_fired: Annotated[int, Field(description="Ticks of timers that were given to handlers.")] = 0
     ticks_missed: Annotated[
         int, Field(description="Ticks that were too late, or passed over for a later one.")
     ] = 0
     ticks_skipped: Annotated[int, Field(description="Ticks left out while an earlier one had tasks.")] = 0
     emitted: Annotated[int, Field(description="Events the handlers emitted.")] = 0
-    tasks_started: Annotated[int, Field(description="Tasks the handlers started.")] = 0
+    tasks_started: Annotated[int, Field(description="Tasks that handlers started, or models as tools.")] = 0
     tasks_completed: Annotated[int, Field(description="Tasks that completed while pending.")] = 0
     tasks_failed: Annotated[int, Field(description="Tasks that failed while pending.")] = 0
     sessions_expired: Annotated[
@@ -141,6 +148,41 @@ class QueuePlace:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolParent:
+    """The call of a tool that a task was started for."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    task: Annotated[str, Field(description="Id of the `llm` task whose model called it.")]
+    turn: Annotated[int, Field(description="The model's turn that has the call.")]
+    call: Annotated[str, Field(description="The call's id in that turn.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpending:
+    """What calls of models take."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    tokens: Annotated[int, Field(description="Input and output.")] = 0
+    cost: Annotated[int, Field(description="In trillionths of the currency.")] = 0
+    turns: Annotated[int, Field(description="Calls of models.")] = 0
+    tool_calls: Annotated[int, Field(description="Calls of tools.")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBudget:
+    """What was spent of a budget for calls of models, and what is reserved for those under way."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    spent: Annotated[ModelSpending, Field(description="By the usage that endpoints counted.")]
+    reserved: Annotated[
+        dict[str, ModelSpending], Field(description="By the call, as `<task id>/<turn>/<attempt>`.")
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PendingTask:
     """A task that is to be started, runs, or is being removed; `phase` says which."""
 
@@ -198,6 +240,23 @@ class PendingTask:
     request: Annotated[
         str | None,
         Field(description="JSON of what an approval asks: title, details, choices, fields, approvers."),
+    ] = None
+    loop: Annotated[
+        str | None,
+        Field(
+            description="JSON of where the turns of model and tools are, and of the task's own budget. An attempt is "
+            "one call of the model."
+        ),
+    ] = None
+    tools: Annotated[
+        int | None,
+        Field(
+            description="How many tools the model waits for; nothing else of the task runs meanwhile. 0 once its "
+            "end is decided."
+        ),
+    ] = None
+    parent: Annotated[
+        ToolParent | None, Field(description="The call of a tool that it was started for, by a model.")
     ] = None
 
 
@@ -388,6 +447,14 @@ class AgentStatus:
         Field(description="When its timers tick, by name.", json_schema_extra=_ATOMIC),
     ] = field(default_factory=dict)
     next_tick: Annotated[Time | None, Field(description="The earliest tick of all its timers.")] = None
+    budgets: Annotated[
+        dict[str, ModelBudget],
+        Field(
+            description="Budgets for calls of models, by whose they are: `session <key>`, `agentDay <date>`, "
+            "`policy <name>/<date>`.",
+            json_schema_extra=_ATOMIC,
+        ),
+    ] = field(default_factory=dict)
     held: Annotated[
         dict[str, HeldEvent],
         Field(

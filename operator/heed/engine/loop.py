@@ -28,6 +28,7 @@ from heed.core.ledger.ledger import (
     skip_expired,
 )
 from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.core.tasks.slots import is_idle
 from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.batching import DecisionBatcher
 from heed.engine.deciders import Deciders
@@ -57,7 +58,7 @@ def _list_started(ledger: Ledger) -> list[str]:
     return [
         names.attempt_id(key, task.attempt)
         for key, task in tasks
-        if task.phase == "Started" and task.kind not in LEDGER_KINDS
+        if task.phase == "Started" and task.kind not in LEDGER_KINDS and not is_idle(task)
     ]
 
 

@@ -26,6 +26,7 @@ from heed.core.compiler.timers import CompiledTimer, bound_tick, compile_timers
 from heed.core.compiler.validation import Compiler
 from heed.core.compiler.workers import check_worker
 from heed.core.effects import AgentRef
+from heed.core.llm.budget import SharedLimits
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
@@ -164,6 +165,7 @@ class Program:
     verdict: DecisionFailed | None = None
     slots: SlotLimits = SlotLimits()
     timers: Mapping[str, CompiledTimer] = field(default_factory=dict)
+    shared_limits: SharedLimits = SharedLimits()  # of what its `llm` tasks may spend
 
     @property
     def code(self) -> str | None:
@@ -198,12 +200,13 @@ class Program:
 
     @property
     def inbox(self) -> tuple[str, ...]:
-        """The Agent's inbox subjects: task ends, direct messages, redriven dead letters and progress."""
+        """The Agent's inbox subjects: task ends, direct messages, redriven dead letters, progress, turns of models."""
         namespace, name = self.agent.namespace, self.agent.name
         return (
             names.inbox_subject(namespace, name, ">"),
             names.redrive_subject(namespace, name, ">"),
             names.task_subject(namespace, name, "*", names.TASK_PROGRESS),
+            names.task_subject(namespace, name, "*", names.TASK_TURN),
         )
 
     @property

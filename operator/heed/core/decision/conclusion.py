@@ -15,7 +15,7 @@ from heed.core.tasks.slots import grant_slots
 from heed.errors import DecisionFailed
 
 _COUNTED: Final = frozenset(
-    ("ignored", "duplicates", "stale", "dead_lettered", "due", "retried")
+    ("ignored", "duplicates", "stale", "dead_lettered", "due", "retried", "turns")
 )  # a handled event is counted already
 _MAX_MESSAGE: Final = 1000  # characters of a letter's cause
 

@@ -37,10 +37,11 @@ def apply(step: Step) -> Outcome:
         waiting=before.waiting,
         recent_tasks=before.recent_tasks,
         recent_events=before.recent_events.with_digest(step.digest),
-        outbox={**before.outbox, **outputs.emitted},
+        outbox={**before.outbox, **outputs.emitted, **outputs.ends},
         task_rate=quotas.count_starts(limits, before, len(outputs.started)),
         timers=before.timers,
         held=before.held,
+        budgets=step.budgets,
     )
     return "handled"
 

@@ -17,6 +17,7 @@ Outcome = Literal[
     "dead_lettered",
     "due",
     "retried",
+    "turns",
     "waiting",
     "held",
     "passed",
@@ -123,7 +124,7 @@ def estimate_growth(effects: Iterable[Effect], state_size: int) -> int:
     for effect in effects:
         match effect:
             case StartTask(record=record):
-                size += RECORD_BYTES + len(record.owed or "") + len(record.request or "")
+                size += RECORD_BYTES + sum(map(len, filter(None, (record.owed, record.request, record.loop))))
             case Publish(owed=owed):
                 size += RECORD_BYTES + len(owed.event or "")
             case _:

@@ -52,4 +52,5 @@ def _moved(step: Step, *, ahead: bool) -> Ledger:
         ledger.task_rate,
         ledger.timers,
         ledger.held,
+        ledger.budgets,
     )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from heed import names
@@ -15,6 +15,8 @@ from heed.core.compiler.program import Program, TaskTemplate
 from heed.core.decision import quotas
 from heed.core.decision.approvals import begin_approval
 from heed.core.decision.guard import check_harmless
+from heed.core.decision.loop_ends import stop_loops
+from heed.core.decision.loop_start import begin_turns
 from heed.core.decision.model import MAX_WORK_BYTES, RECORD_BYTES, HandlerResult, StartRequest
 from heed.core.decision.requests import MAX_DECISION_BYTES
 from heed.core.decision.schema_check import check_schema
@@ -23,6 +25,7 @@ from heed.core.decision.step import Step
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger.ledger import Ledger, drop_keys, make_cancel
+from heed.core.tasks.kinds import LLM
 from heed.core.tasks.slots import enqueue, is_idle
 from heed.core.tasks.wait import wait_end
 from heed.core.tasks.work import begin_attempt, owed_work, work_problem
@@ -34,18 +37,22 @@ _TRACE: Final = ("traceparent", "tracestate")
 
 @dataclass(slots=True)
 class Outputs:
-    """Everything that leaves an Agent by one decision, each by its id: tasks to stop and to start, messages to send."""
+    """Everything that leaves an Agent by one decision, each by its id: tasks to stop and to start, messages to send.
+
+    `ends` are messages that say the ends of tasks whose budget has no room for their first call of a model.
+    """
 
     cancelled: dict[str, PendingTask]
     started: dict[str, PendingTask]
     emitted: dict[str, OutboxMessage]
+    ends: dict[str, OutboxMessage] = field(default_factory=dict)
 
     @property
     def effects(self) -> tuple[Effect, ...]:
         """The same as effects: starts, then messages, then stops."""
         return (
-            *(StartTask(task_id, record) for task_id, record in self.started.items()),
-            *(Publish(key, message) for key, message in self.emitted.items()),
+            *(StartTask(task_id, record) for task_id, record in self.started.items() if record.tools is None),
+            *(Publish(key, message) for key, message in (self.emitted | self.ends).items()),
             *self.stops,
         )
 
@@ -78,10 +85,11 @@ def render_outputs(step: Step) -> Outputs:
     ledger, result = step.ledger, step.result
     check_count(result)
     cancelled = cancel_tasks(ledger, step.key or "", result)
+    cancelled = stop_loops(step, ledger.pending_tasks, cancelled) | cancelled
     quotas.check_starts(step.program.permissions.limits, ledger, cancelled, result)
     started = enqueue(step.program.slots, ledger.pending_tasks, render_tasks(step), step.received.at)
-    outputs = Outputs(cancelled, started, render_events(step))
-    check_size(outputs.started, outputs.emitted)
+    outputs = Outputs(cancelled, started, render_events(step), step.loop_ends)
+    check_size(outputs.started, outputs.emitted | outputs.ends)
     return outputs
 
 
@@ -89,7 +97,7 @@ def cancel_tasks(ledger: Ledger, key: str, result: HandlerResult) -> dict[str, P
     """The tasks of the session to stop: all where it ended, without awaiting their ends; else the named ones."""
     phase: Literal["Abandoned", "Cancelling"] = "Abandoned" if result.ended else "Cancelling"
     return {
-        task_id: replace(task, phase=phase, owed=None)
+        task_id: replace(task, phase=phase, owed=None, loop=None)
         for task_id, task in ledger.pending_tasks.items()
         if task.session == key
         and (result.ended or task.task in result.cancels)
@@ -99,27 +107,32 @@ def cancel_tasks(ledger: Ledger, key: str, result: HandlerResult) -> dict[str, P
 
 def render_tasks(step: Step) -> dict[str, PendingTask]:
     """The tasks that the handlers started, rendered. Raises DecisionFailed."""
-    program, result, origin = step.program, step.result, step.origin
+    result, origin = step.result, step.origin
     records: dict[str, PendingTask] = {}
     size = 0
     for index, request in enumerate(result.starts):
         task_id = names.task_id(origin, step.received.sequence, index, request.task)
-        scope = {
-            **step.variables,
-            "state": result.state,
-            "task": {"id": task_id, "name": request.task, "attempt": 1},
-            "input": request.input,
-        }
-        if program.careful and request.input is not None:
-            check_harmless(program.limit.allows(scope))
         try:
-            records[task_id] = _pending(step, scope, request)
+            records[task_id] = render_task(step, {**step.variables, "state": result.state}, request, task_id)
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, request.handler) from None
-        size += _task_size(records[task_id])
+        size += measure_task(records[task_id])
         if size > MAX_DECISION_BYTES:
             check_size(records, {})  # no need to make them all
     return records
+
+
+def render_task(step: Step, variables: Mapping[str, Any], request: StartRequest, task_id: str) -> PendingTask:
+    """A task that is asked for, rendered. `variables` are all but those of the task itself. Raises DecisionFailed."""
+    program = step.program
+    scope = {
+        **variables,
+        "task": {"id": task_id, "name": request.task, "attempt": 1},
+        "input": request.input,
+    }
+    if program.careful and request.input is not None:
+        check_harmless(program.limit.allows(scope))
+    return _pending(step, scope, request)
 
 
 def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) -> PendingTask:
@@ -157,6 +170,10 @@ def _begin(step: Step, record: PendingTask, spec: Any, variables: Mapping[str, A
     if (refused := work_problem(step.program.permissions, record.kind, spec)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)
     record = replace(record, owed=_work(step, task, spec, variables), target=task.target)
+    if record.kind == LLM:
+        record = begin_turns(step, variables["task"]["id"], record, spec)
+        if record.tools is not None:
+            return record
     return record if task.attempt_timeout is None else begin_attempt(record, record.started_at)
 
 
@@ -246,7 +263,7 @@ def check_count(result: HandlerResult) -> None:
 
 def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxMessage]) -> None:
     """Raise DecisionFailed where one event would make more than a ledger can take: it could never be committed."""
-    size = sum(map(_task_size, started.values())) + sum(map(_event_size, emitted.values()))
+    size = sum(map(measure_task, started.values())) + sum(map(_event_size, emitted.values()))
     if size > MAX_DECISION_BYTES:
         message = (
             f"{len(started)} tasks and {len(emitted)} events of one decision would take {size} bytes, more than "
@@ -255,9 +272,10 @@ def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxM
         raise DecisionFailed("DecisionTooLarge", message)
 
 
-def _task_size(task: PendingTask) -> int:
-    content = (task.owed or "", task.request or "", task.target or "", dump_compact(task.input))
-    return RECORD_BYTES + sum(len(text.encode()) for text in content)
+def measure_task(task: PendingTask) -> int:
+    """About how many bytes of status a task takes."""
+    content = (task.owed, task.request, task.target, task.loop, dump_compact(task.input))
+    return RECORD_BYTES + sum(len(text.encode()) for text in content if text is not None)
 
 
 def _event_size(owed: OutboxMessage) -> int:

@@ -6,6 +6,7 @@ alike.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,14 +14,18 @@ from heed import names
 from heed.api.status import PendingTask, RecentTask
 from heed.core.decision.approvals import read_end
 from heed.core.decision.attempts import read_attempt, retry_task, start_attempt
+from heed.core.decision.loop_ends import stop_loops
 from heed.core.decision.model import Outcome
+from heed.core.decision.outputs import Outputs
 from heed.core.decision.session_expiry import end_idle_sessions, end_old_sessions, read_key
 from heed.core.decision.sessions import MAX_CLOCK_SKEW_S, add_seconds
 from heed.core.decision.step import Step, TaskContext
 from heed.core.decision.ticks import is_tick, route_dropped, route_scheduling, route_tick
+from heed.core.decision.turns import take_lost_call, take_report, take_tool_end
 from heed.core.due.due_events import read_due
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger, end_task, make_cancel
+from heed.core.tasks.retry import is_final
 from heed.core.tasks.slots import is_idle
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
@@ -124,6 +129,8 @@ def _route_task_event(step: Step) -> Outcome | None:
     if received.redrive is not None and received.redrive.task is not None:
         return _route_redriven_end(step)
     if (attempt_id := names.task_of_subject(received.subject)) is not None:
+        if step.event.type == names.TASK_TURN:
+            return _route_turn(step, attempt_id)
         return _route_progress(step, attempt_id)
     return _route_end(step, step.event.subject or "")
 
@@ -152,10 +159,20 @@ def _route_progress(step: Step, attempt_id: str) -> Outcome | None:
     return None
 
 
+def _route_turn(step: Step, attempt_id: str) -> Outcome:
+    """What a worker says of a call of a model. As with progress, the broker vouches for the subject."""
+    task_id, attempt = names.split_attempt(attempt_id)
+    record = _pending(step.ledger, task_id)
+    if record is None or not _is_at(record, attempt):
+        return "stale"
+    return take_report(step, task_id, record)
+
+
 def _route_end(step: Step, task_id: str) -> Outcome | None:
     """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do.
 
-    Where it is only that of an attempt, and another one follows, no handler hears of it.
+    Where it is only that of an attempt, and another one follows, no handler hears of it; nor of the end of a tool,
+    which is for the model that called it.
     An end that the operator did not write itself says nothing about the work, which may still run: it is stopped.
     """
     event, agent = step.event, step.program.agent
@@ -164,7 +181,7 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
         return "stale"
     if (attempt := read_attempt(event)) is not None and not _is_at(record, attempt):
         return "stale"
-    if event.type == names.TASK_FAILED and (outcome := retry_task(step, task_id, record)) is not None:
+    if event.type == names.TASK_FAILED and (outcome := _try_again(step, task_id, record)) is not None:
         return outcome
     event, answer = step.event, None
     if record.kind == "approval":
@@ -185,10 +202,32 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
     )
     foreign = event.source != names.agent_source(agent.namespace, agent.name)
     may_run = foreign and not is_idle(record)
+    tools = stop_loops(step, step.ledger.pending_tasks, (task_id,))
     step.ledger = end_task(step.ledger, recent, may_run=may_run)
     if may_run:
         step.stops = (make_cancel(task_id, step.ledger.pending_tasks[task_id]),)
+    if record.loop is not None:
+        _leave_tools(step, tools)
+    if record.parent is not None:
+        step.task = None
+        return take_tool_end(step, record, completed=completed)
     return None
+
+
+def _try_again(step: Step, task_id: str, record: PendingTask) -> Outcome | None:
+    """What follows the failure of an attempt; None where the task has failed with it."""
+    attempt = read_attempt(step.event)
+    if record.loop is not None and attempt is not None and not is_final(_reason(step.event)):
+        return take_lost_call(step, task_id, record)
+    return retry_task(step, task_id, record)
+
+
+def _leave_tools(step: Step, tools: Mapping[str, PendingTask]) -> None:
+    """Stop the tools that a model was waiting for. Their ends are not awaited."""
+    outputs = Outputs(dict(tools), {}, {})
+    tasks = outputs.change(step.ledger.pending_tasks)
+    step.ledger = replace(step.ledger, pending_tasks=tasks, budgets=step.budgets)
+    step.stops = (*step.stops, *outputs.stops)
 
 
 def _is_at(record: PendingTask, attempt: int) -> bool:

@@ -11,6 +11,7 @@ from heed import names
 from heed.api.status import OutboxMessage, Session
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.codec.cloudevents_json import event_from_json, event_to_json
+from heed.core.decision.model_budgets import settle_stopped
 from heed.core.decision.sessions import MAX_KEY, add_seconds, list_idle_sessions
 from heed.core.decision.step import Step
 from heed.core.effects import Publish
@@ -73,11 +74,13 @@ def _end(step: Step, keys: Sequence[str], reason: Reason, now: str) -> None:
         *(Publish(key, message) for key, message in messages.items()),
         *(make_cancel(task_id, task) for task_id, task in stopped.items()),
     )
+    loops = {task_id: task.loop for task_id, task in ending.items() if task.loop is not None}
     ledger = _without(ledger, ended)
     _replace(
         step,
         replace(
             ledger,
+            budgets=settle_stopped(ledger.budgets, loops),
             pending_tasks={**drop_keys(ledger.pending_tasks, waiting), **stopped},
             outbox={**ledger.outbox, **messages},
             held=ledger.held.recall(ended),
@@ -87,6 +90,7 @@ def _end(step: Step, keys: Sequence[str], reason: Reason, now: str) -> None:
 
 def _replace(step: Step, ledger: Ledger) -> None:
     step.opened = step.ledger = ledger
+    step.budgets = ledger.budgets
 
 
 def _without(ledger: Ledger, keys: Sequence[str]) -> Ledger:

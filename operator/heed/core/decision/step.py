@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heed import names
-from heed.api.status import DeadLetterCause, HeldEvent, PendingTask, Session
+from heed.api.status import DeadLetterCause, HeldEvent, ModelBudget, OutboxMessage, PendingTask, Session
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import CompiledHandler, Program
 from heed.core.decision.code import Answers, without_code
@@ -94,6 +94,9 @@ class Step:
     # run handlers
     before: dict[str, Any] | None = None  # the session's state, None where there was no session
     result: HandlerResult = field(init=False)
+    # apply, or a turn of a model
+    budgets: Mapping[str, ModelBudget] = field(init=False)  # after the calls of models that it reserves
+    loop_ends: dict[str, OutboxMessage] = field(default_factory=dict)  # of tasks whose loop it ends
     # apply, or the dead letter
     after: dict[str, Any] | None = None
     effects: tuple[Effect, ...] = ()
@@ -102,6 +105,7 @@ class Step:
 
     def __post_init__(self) -> None:
         self.ledger, self.former = self.opened, self.opened.pending_tasks
+        self.budgets = self.opened.budgets
 
     @property
     def origin(self) -> str:
@@ -113,3 +117,5 @@ class Step:
         self.ledger = self.opened
         self.digest = self.task = self.tick = self.key = None
         self.stops = ()
+        self.budgets = self.opened.budgets
+        self.loop_ends = {}

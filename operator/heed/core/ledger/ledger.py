@@ -11,6 +11,7 @@ from heed.api.status import (
     Counts,
     Cursor,
     HeldEvent,
+    ModelBudget,
     OutboxMessage,
     PendingTask,
     RecentTask,
@@ -45,6 +46,7 @@ class Ledger:
     task_rate: TaskRate | None = None
     timers: Mapping[str, TimerState] = field(default_factory=dict)
     held: HeldEvents = HeldEvents()
+    budgets: Mapping[str, ModelBudget] = field(default_factory=dict)
 
     @property
     def next_tick(self) -> str | None:
@@ -57,6 +59,7 @@ _MAPS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
     "pending_tasks": ("pendingTasks", TypeAdapter(PendingTask)),
     "outbox": ("outbox", TypeAdapter(OutboxMessage)),
     "timers": ("timers", TypeAdapter(TimerState)),
+    "budgets": ("budgets", TypeAdapter(ModelBudget)),
 }
 _NAMES: Final = tuple(item.name for item in fields(Totals))
 _CURSOR = TypeAdapter(Cursor)
@@ -198,7 +201,15 @@ def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]
 def abandon_task(record: PendingTask) -> PendingTask:
     """The record of a task whose end is decided and which is still to be stopped, reduced to what that takes."""
     return replace(
-        record, phase="Abandoned", input=None, owed=None, due=None, attempt_deadline=None, queue=None
+        record,
+        phase="Abandoned",
+        input=None,
+        owed=None,
+        due=None,
+        attempt_deadline=None,
+        queue=None,
+        loop=None,
+        tools=None,
     )
 
 
@@ -272,8 +283,9 @@ def owes_start(ledger: Ledger, start: StartTask) -> bool:
 
 
 def begin_task(record: PendingTask) -> PendingTask:
-    """The record of a task that has started. What it takes to start is kept while it may be tried again."""
-    return replace(record, phase="Started", owed=record.owed if may_retry(record) else None)
+    """The record of a task that has started. What it takes to start is kept while it may be started again."""
+    again = may_retry(record) or record.loop is not None
+    return replace(record, phase="Started", owed=record.owed if again else None)
 
 
 def may_retry(record: PendingTask) -> bool:
@@ -333,4 +345,5 @@ def count_decided(totals: Totals) -> int:
         + totals.dead_lettered
         + totals.due
         + totals.retried
+        + totals.turns
     )

@@ -52,8 +52,17 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedLimits:
+    """What the tasks of an Agent may spend together: in a session, on a day, and on a day by each policy's name."""
+
+    session: Limit | None = None
+    day: Limit | None = None
+    policies: Mapping[str, Limit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Scope:
-    """What a limit is for: `name` is a task's id, a session's key, `<agent>/<date>`, or a policy's name."""
+    """What a limit is for: `name` is a task's id, a session's key, `<agent>/<date>`, or `<policy>/<date>`."""
 
     kind: ScopeKind
     name: str

@@ -41,6 +41,15 @@ class ToolEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolRefused:
+    """A tool was not started. `problem` is a sentence for the model."""
+
+    turn: int
+    call_id: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoopStopped:
     """The task is over from outside: cancelled, or out of its time."""
 
@@ -48,7 +57,7 @@ class LoopStopped:
     message: str
 
 
-Happening = TurnReport | ToolEnded | LoopStopped
+Happening = TurnReport | ToolEnded | ToolRefused | LoopStopped
 
 
 def report_turn(turn: int, attempt: int, outcome: Outcome, *, structured: bool) -> TurnReport:

@@ -43,6 +43,7 @@ from heed.core.llm.turn_events import (
     RepairRequest,
     StartTool,
     ToolEnded,
+    ToolRefused,
     ToolText,
     TurnReport,
 )
@@ -127,7 +128,7 @@ def advance_loop(state: LoopState, accounts: Accounts, happening: Happening, rul
             return _stop(state, accounts, rules, FailTask(happening.reason, happening.message))
         case TurnReport() if state.phase == "calling" and _place(happening) == (state.turn, state.attempt):
             return _take_report(state, accounts, happening, rules)
-        case ToolEnded() if state.phase == "tools" and happening.turn == state.turn:
+        case ToolEnded() | ToolRefused() if state.phase == "tools" and happening.turn == state.turn:
             return _take_result(state, accounts, happening, rules)
         case _:
             return LoopStep(state, accounts)
@@ -256,15 +257,23 @@ def _take_calls(
     return _go_on(state, settle(reserved, key, None), rules)
 
 
-def _take_result(state: LoopState, accounts: Accounts, ended: ToolEnded, rules: LoopRules) -> LoopStep:
+def _take_result(
+    state: LoopState, accounts: Accounts, ended: ToolEnded | ToolRefused, rules: LoopRules
+) -> LoopStep:
     calls = list(state.calls)
     for index, call in enumerate(calls):
         if call.id == ended.call_id and call.started and not call.is_over:
-            calls[index] = replace(call, reference=ended.reference)
-            return _go_on(
-                replace(state, calls=tuple(calls), context=state.context + ended.tokens), accounts, rules
-            )
+            calls[index], tokens = _close_call(call, ended)
+            state = replace(state, calls=tuple(calls), context=state.context + tokens)
+            return _go_on(state, accounts, rules)
     return LoopStep(state, accounts)
+
+
+def _close_call(call: PendingCall, ended: ToolEnded | ToolRefused) -> tuple[PendingCall, int]:
+    """The call as it is over, and the most tokens of its result. A refusal is counted when the model is told."""
+    if isinstance(ended, ToolRefused):
+        return replace(call, problem=ended.problem), 0
+    return replace(call, reference=ended.reference), ended.tokens
 
 
 def _go_on(state: LoopState, accounts: Accounts, rules: LoopRules) -> LoopStep:

@@ -22,6 +22,7 @@ OUTCOMES: Final = {
     "due": "due",
     "held": "held",
     "retried": "retried",
+    "turns": "turn",
 }
 STARTED_FIELDS: Final = ("agent", "id", "task", "kind", "attempt", "input", "spec")
 LETTER_FIELDS: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")

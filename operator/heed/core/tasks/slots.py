@@ -33,14 +33,15 @@ class SlotLimits:
 
     def covers(self, record: PendingTask) -> bool:
         """Whether a task needs a slot to run."""
-        return record.kind not in LEDGER_KINDS and (self.total is not None or record.task in self.by_task)
+        limited = self.total is not None or record.task in self.by_task
+        return limited and record.kind not in LEDGER_KINDS and record.tools is None
 
 
 def is_idle(record: PendingTask) -> bool:
-    """Whether nothing of a task runs: it is queued or between attempts, or was so when it was cancelled."""
+    """Whether nothing of a task runs: it is queued, between attempts or waits for tools, or was when cancelled."""
     if record.kind in LEDGER_KINDS:
         return False
-    return record.queue is not None or record.due is not None
+    return record.queue is not None or record.due is not None or record.tools is not None
 
 
 def holds_slot(record: PendingTask) -> bool:

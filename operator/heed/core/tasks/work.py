@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from heed import names
 from heed.api.status import PendingTask
@@ -19,6 +19,8 @@ from heed.core.tasks.kinds import HTTP
 from heed.core.tasks.resource import ObjectKind
 from heed.core.tasks.retry import add_delay, seconds_between
 from heed.errors import MalformedEvent
+
+TURN: Final = "turn"  # the member of an `llm` task's work that says which call of the model it is
 
 
 def owed_work(
@@ -74,6 +76,8 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
     if record.owed is None:
         return _work_in_ledger(agent, task_id, record)
     owed = json.loads(record.owed)
+    if record.loop is not None:
+        owed["spec"] = {**owed["spec"], TURN: _read_turn(record.loop)}
     return TaskWork(
         agent=agent,
         id=task_id,
@@ -87,6 +91,16 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
         publish=tuple(owed["publish"]) if "publish" in owed else None,
         attempt=record.attempt,
     )
+
+
+def _read_turn(loop: str) -> dict[str, Any]:
+    """Which call of the model is owed: {turn, attempt, additions}."""
+    state = json.loads(loop)
+    return {
+        "turn": state["turn"],
+        "attempt": state["attempt"],
+        "additions": state.get("additions", []),
+    }
 
 
 def _work_in_ledger(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:

@@ -28,6 +28,16 @@ from heed.kube.metrics.instruments import Labels
 from heed.util.clock import now
 from heed.util.http_server import serving
 
+EVENT_OUTCOMES: Final = (
+    "handled",
+    "ignored",
+    "duplicates",
+    "stale",
+    "dead_lettered",
+    "due",
+    "retried",
+    "turns",
+)
 AGENT_LABELS: Final = ("namespace", "agent")
 METRIC_FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
@@ -140,9 +150,7 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
     """What ledgers count. They go on where another replica left off."""
     totals = [(agent, stored.ledger.totals) for agent, stored in rows]
     events = {
-        (*agent, outcome): getattr(total, outcome)
-        for agent, total in totals
-        for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered", "due", "retried")
+        (*agent, outcome): getattr(total, outcome) for agent, total in totals for outcome in EVENT_OUTCOMES
     }
     yield counter("heed_events_total", "Decided events by outcome", (*AGENT_LABELS, "outcome"), events)
     ticks = {
