@@ -97,6 +97,7 @@ class Settings:
     )
     task_nats_url: str | None = None  # of the broker as Jobs see it; else nats_url
     credentials_lifetime: int = 24 * 3600  # seconds, of Jobs without a timeout
+    worker_image: str | None = None  # Heed's own, of workers that make calls; none: they are run elsewhere
     worker_credentials_lifetime: int = 30 * 24 * 3600  # seconds, of an Agent's workers
     namespace: str | None = None  # watch one namespace only
     lease: str | None = "heed-operator"  # that replicas compete for; none: one operator, without a standby

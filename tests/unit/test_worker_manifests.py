@@ -13,6 +13,7 @@ from heed.api.validation import parse_agent
 from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.worker_credentials import WorkerCredentials
 from heed.kube.workers import manifest as made
+from heed.kube.workers.callers import KeptWorkers
 from tests.builders.agents import manifest
 
 HOUR = 3600
@@ -275,3 +276,80 @@ def test_labels_and_owners_that_are_gone_are_drift(member: str) -> None:
     del found["metadata"][member]
 
     assert not made.is_current(found, wanted, 2)
+
+
+# ── calls ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+OURS = WorkerCredentials(OPEN.url, image="heed:1")
+TOKEN = {"name": "Authorization", "secretRef": {"name": "api", "key": "token"}}
+OTHER = {"name": "X-Other", "secretRef": {"name": "api", "key": "other"}}
+CALLS = {
+    "call": {"http": {"url": "https://a.test", "headers": [TOKEN], "timeouts": {"total": "10m"}}},
+    "again": {
+        "http": {
+            "url": "https://a.test",
+            "method": "POST",
+            "idempotencyKey": "None",
+            "reconcile": {"url": "https://a.test", "headers": [OTHER]},
+        }
+    },
+}
+
+
+def calling_agent(worker: dict[str, Any] | None = None) -> Agent:
+    more = {} if worker is None else {"worker": {"digest": "0123456789abcdef", **worker}}
+    return parse_agent(manifest({"start": [{"task": "call"}]}, tasks=CALLS, **more))
+
+
+def test_calls_of_an_agent_without_a_template_are_made_by_pods_of_heeds_own_image() -> None:
+    workload = deployment(
+        calling_agent(), WorkerCredentials(OPEN.url, SECURED.signer, 3 * HOUR, image="heed:1")
+    )
+
+    kubernetes_validate.validate(workload, "1.33", strict=True)
+    pod = pod_of(workload)
+    (container,) = pod["containers"]
+    assert (container["image"], container["args"]) == ("heed:1", ["worker"])
+    assert variables(workload) == {
+        "HEED_WORKER_CALLS": "1000",
+        "HEED_NATS_URL": OPEN.url,
+        "HEED_NAMESPACE": "demo",
+        "HEED_WORKER_AGENT": "researcher",
+        "HEED_WORKER_HEALTH_PORT": "8081",
+        "HEED_NATS_CREDENTIALS": "/heed-nats/nats.creds",
+    }
+    assert pod["terminationGracePeriodSeconds"] == 660
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+@pytest.mark.parametrize("one", [calling_agent(), coded_agent(tasks=CALLS)], ids=["own", "template"])
+def test_secrets_of_calls_are_files_of_the_worker_and_no_other_keys_are(one: Agent) -> None:
+    pod = pod_of(deployment(one, OURS))
+
+    (volume,) = [item for item in pod["volumes"] if item["name"] == "heed-secrets"]
+    assert volume["projected"]["sources"] == [
+        {"secret": {"name": "api", "items": [{"key": key, "path": f"api/{key}"}], "optional": True}}
+        for key in ("other", "token")
+    ]
+    (container,) = pod["containers"]
+    mount = {"name": "heed-secrets", "mountPath": "/etc/heed/secrets", "readOnly": True}
+    assert mount in container["volumeMounts"]
+    assert {"name": "HEED_WORKER_CALLS", "value": "1000"} in container["env"]
+
+
+@pytest.mark.parametrize(
+    ("one", "image", "kept"),
+    [
+        (calling_agent(), "heed:1", "heed:1"),
+        (calling_agent(), None, None),
+        (calling_agent({}), "heed:1", "heed:1"),
+        (calling_agent({"address": "External"}), "heed:1", None),
+        (coded_agent(tasks=CALLS), "heed:1", "researcher:1"),
+        (coded_agent(), None, "researcher:1"),
+        (parse_agent(manifest({"state": {"n": 1}})), "heed:1", None),
+    ],
+)
+def test_who_keeps_the_workers_of_an_agent(one: Agent, image: str | None, kept: str | None) -> None:
+    found = KeptWorkers.of(one, image)
+
+    assert (None if found is None else found.template["spec"]["containers"][0]["image"]) == kept

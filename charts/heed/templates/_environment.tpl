@@ -100,6 +100,14 @@
 {{- end }}
 
 {{- define "heed.ownEnvironment" -}}
+{{- if .Values.workers.enabled }}
+- name: HEED_WORKER_IMAGE
+  value: {{ include "heed.image" . | quote }}
+{{- end }}
+{{- with .Values.workers.callNetworks }}
+- name: HEED_CALL_NETWORKS
+  value: {{ join "," . | quote }}
+{{- end }}
 - name: HEED_LOG_FORMAT
   value: {{ .Values.log.format | quote }}
 - name: HEED_LOG_LEVEL

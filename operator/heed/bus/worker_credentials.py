@@ -27,19 +27,21 @@ class WorkerCredentials:
     """The broker's URL for workers, and what signs their credentials; without it they get none from Heed.
 
     `missing` says why there is no signer, and what to do, where workers cannot log in without one; else it is None.
+    `image` is Heed's own, of the workers that make the calls of Agents without code; None: they are run elsewhere.
     """
 
     url: str = DEFAULT_NATS_URL
     signer: UserSigner | None = None
     lifetime: int = DEFAULT_LIFETIME_S  # seconds
     missing: str | None = None
+    image: str | None = None
 
     @classmethod
     def of(cls, settings: Settings, keys: Mapping[str, str] | None = None) -> "WorkerCredentials":
         """From the settings; `keys` are a broker's own (see accounts.KEY_FILES). Raises InvalidSettings."""
         url = settings.task_nats_url or public_url(settings.nats_url)
         signer, missing = _find_signer(settings, keys)
-        return cls(url, signer, settings.worker_credentials_lifetime, missing)
+        return cls(url, signer, settings.worker_credentials_lifetime, missing, settings.worker_image)
 
     def credentials(self, agent: AgentRef, *, now: int) -> str:
         """A .creds file for the workers of an Agent, valid from `now` (Unix time) for `lifetime`. Secret."""

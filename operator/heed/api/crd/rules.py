@@ -96,8 +96,8 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}.http": (
         (
-            "!has(self.body) || [has(self.body.json), has(self.body.form), has(self.body.text), "
-            "has(self.body.bytes)].filter(given, given).size() == 1",
+            "!has(self.body) || "  # json has no type that rules could ask for; the compiler counts it
+            "[has(self.body.form), has(self.body.text), has(self.body.bytes)].filter(given, given).size() <= 1",
             "give exactly one of `json`, `form`, `text` and `bytes` to a body",
         ),
     ),

@@ -22,6 +22,11 @@ def check_worker(spec: AgentSpec) -> Iterator[Problem]:
         yield Problem("spec.worker", f"is missing, and {calls[0]} names a function", remedy)
 
 
+def has_template(spec: AgentSpec) -> bool:
+    """Whether an Agent's own template says what its workers are."""
+    return spec.worker is not None and spec.worker.template is not None
+
+
 def worker_container(pod: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The container of a pod that runs the worker: the one of that name, or the only one."""
     containers = pod.get("containers")

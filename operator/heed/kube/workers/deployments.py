@@ -1,4 +1,4 @@
-"""Keeps a Deployment of workers for each Agent that has a template: one reconciler, a task, for each.
+"""Keeps a Deployment of workers for each Agent that has a template, or makes calls: one reconciler, a task, for each.
 
 A reconcile compares what is wanted with what the watch shows, applies the difference, and says how it goes. It runs
 again when one of the two changes, when credentials are to be renewed, and with a backoff while something is not there.
@@ -13,12 +13,14 @@ from typing import Any, Final
 from heed import names
 from heed.api.agent import Agent
 from heed.bus.worker_credentials import WorkerCredentials
+from heed.core.compiler.workers import has_template
 from heed.core.effects import AgentRef
 from heed.kube.client.client import CORE_API, ApiError, KubeApi, resource_version
 from heed.kube.client.task_metadata import controller_uid
 from heed.kube.status.loop_health import UNDECIDED
 from heed.kube.status.worker_condition import EXTERNAL, WorkerState, WorkerVerdict, read_worker_state
 from heed.kube.workers import manifest
+from heed.kube.workers.callers import KeptWorkers
 from heed.kube.workers.cluster_view import Key, WorkerObjects, apps_path
 from heed.kube.workers.rollout import SCALED_TO_ZERO, explain_refusal, is_complete, judge_rollout
 from heed.util.aio import stop
@@ -60,10 +62,6 @@ class _AgentWorkers:
     @property
     def digest(self) -> str | None:
         return None if self.wanted.spec.worker is None else self.wanted.spec.worker.digest
-
-    @property
-    def has_template(self) -> bool:
-        return self.wanted.spec.worker is not None and self.wanted.spec.worker.template is not None
 
 
 class WorkerDeployments:
@@ -144,13 +142,17 @@ class WorkerDeployments:
 
     def _first_verdict(self, known: _AgentWorkers, had: bool) -> WorkerVerdict:
         """The verdict before anything is known. `had`: there may be a Deployment. Begins a task where one is needed."""
-        if known.has_template or had:
+        if self._is_kept(known) or had:
             self._objects.begin()
             if known.task is None:
                 name = f"workers of {known.agent}"
                 known.task = asyncio.create_task(self._keep(known), name=name)
             return UNDECIDED
         return None if known.wanted.spec.worker is None else EXTERNAL
+
+    def _is_kept(self, known: _AgentWorkers) -> bool:
+        """Whether there is to be a Deployment."""
+        return KeptWorkers.of(known.wanted, self._access.image) is not None
 
     def _note_change(self, key: Key | None) -> None:
         for known in self._agents.values() if key is None else filter(None, [self._agents.get(key)]):
@@ -179,7 +181,7 @@ class WorkerDeployments:
     def _pause(self, known: _AgentWorkers) -> float:
         """Seconds until credentials are to be renewed, where they are."""
         at = None
-        if known.has_template and known.applied_body is not None:
+        if self._is_kept(known) and known.applied_body is not None:
             at = manifest.renewal_time(known.applied_body, self._access.lifetime)
         return MAX_SLEEP_S if at is None else min(max(at - unix_time(), 1.0), MAX_SLEEP_S)
 
@@ -203,7 +205,7 @@ class WorkerDeployments:
                 raise error
             return WAITS, False
         found = self._find(known)
-        if not known.has_template:
+        if not self._is_kept(known):
             return await self._remove(known, found)
         if found is not None and (obstacle := _obstacle(found, known.agent)) is not None:
             return obstacle, False
@@ -287,7 +289,7 @@ class WorkerDeployments:
 
     async def _has_answered(self, known: _AgentWorkers, deployment: Body) -> bool:
         """Whether a worker of the wanted digest has answered, now or before, or none is wanted."""
-        digest = known.digest
+        digest = known.digest if has_template(known.wanted.spec) else None
         if digest is None or known.answered == digest:
             return True
         if (

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heed import names
-from heed.api.agent import Agent, WorkerSpec
+from heed.api.agent import Agent
 from heed.api.fields import parse_duration
 from heed.bus.worker_credentials import WorkerCredentials
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.workers import WORKER_CONTAINER, worker_container
 from heed.core.effects import AgentRef
 from heed.kube.client.task_metadata import author_keys, owner_reference
+from heed.kube.workers.callers import KeptWorkers, add_calls, http_specs
 
 Body = Mapping[str, Any]
 HEALTH_PORT: Final = 8081
@@ -41,14 +42,16 @@ def deployment_name(agent: str) -> str:
 def deployment_manifest(
     agent: Agent, access: WorkerCredentials, found: Body | None, now: float
 ) -> dict[str, Any]:
-    """The Deployment of an Agent that has a template, on top of the one that was found.
+    """The Deployment of an Agent whose workers Heed keeps, on top of the one that was found.
 
     Its credentials stay until a third of their lifetime is left, or what the pods are made of is other.
     """
-    worker = agent.spec.worker
+    worker = KeptWorkers.of(agent, access.image)
     assert worker is not None
-    assert worker.template is not None
-    metadata, spec = copy.deepcopy(worker.template.get("metadata") or {}), _complete_pod(agent, access)
+    metadata, spec = (
+        copy.deepcopy(worker.template.get("metadata") or {}),
+        _complete_pod(agent, worker, access),
+    )
     labels = _labels(agent)
     metadata["labels"] = {**author_keys(metadata.get("labels")), **labels}
     metadata["annotations"] = author_keys(metadata.get("annotations"))
@@ -131,18 +134,16 @@ def is_current(deployment: Body, wanted: Body, applied: int | None) -> bool:
 
 
 def drain_seconds(agent: Agent) -> int:
-    """Seconds that a worker may need to finish what it has begun: as long as its longest function may take."""
+    """Seconds that a worker may need to finish what it has begun: as long as its longest function or call may take."""
     functions = [task for task in agent.spec.tasks.values() if task.function is not None]
     limits = [task.attempt_timeout or task.timeout for task in functions]
+    limits += [spec.timeouts.total for spec in http_specs(agent).values()]
     longest = max((MAX_DRAIN_S if item is None else parse_duration(item) for item in limits), default=0)
     return min(MIN_DRAIN_S + longest, MAX_DRAIN_S)
 
 
-def _complete_pod(agent: Agent, access: WorkerCredentials) -> dict[str, Any]:
+def _complete_pod(agent: Agent, worker: KeptWorkers, access: WorkerCredentials) -> dict[str, Any]:
     """The template's pod with the worker's variables and probe, and defaults of restricted Pod Security."""
-    worker = agent.spec.worker
-    assert worker is not None
-    assert worker.template is not None
     pod: dict[str, Any] = copy.deepcopy(worker.template["spec"])
     pod.setdefault("automountServiceAccountToken", False)
     pod.setdefault("terminationGracePeriodSeconds", drain_seconds(agent))
@@ -168,13 +169,15 @@ def _complete_pod(agent: Agent, access: WorkerCredentials) -> dict[str, Any]:
         "HEED_NATS_URL": access.url,
         "HEED_NAMESPACE": agent.metadata.namespace,
         AGENT_VARIABLE: agent.metadata.name,
-        DIGEST_VARIABLE: worker.digest,
     }
+    if worker.digest is not None:
+        variables[DIGEST_VARIABLE] = worker.digest
     if container.get("readinessProbe") is None:
         variables[HEALTH_VARIABLE] = str(HEALTH_PORT)
         probe = {"httpGet": {"path": "/readyz", "port": HEALTH_PORT}, "periodSeconds": 5}
         container["readinessProbe"] = probe
     _add_variables(container, variables)
+    add_calls(pod, container, agent)
     return pod
 
 
@@ -225,11 +228,11 @@ def _labels(agent: Agent) -> dict[str, str]:
     }
 
 
-def _digest(agent: Agent, worker: WorkerSpec, template: Body, access: WorkerCredentials) -> str:
+def _digest(agent: Agent, worker: KeptWorkers, template: Body, access: WorkerCredentials) -> str:
     """What tells the pods of one template from those of the next, credentials' expiry aside."""
     signer = access.signer
     account = "" if signer is None else signer.account or signer.key.public
-    return names.digest(agent.metadata.uid, worker.digest, dump_compact(template), account, size=8)
+    return names.digest(agent.metadata.uid, worker.digest or "", dump_compact(template), account, size=8)
 
 
 def _secret_name(agent: Agent, digest: str, expiry: int, restarted: str) -> str:
