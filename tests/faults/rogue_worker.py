@@ -35,7 +35,7 @@ from tests.faults.spec_parts import STRANGER
 STRANGE_EDITION = -1
 PAUSE_S = 0.1
 BAD_HABITS = ("twice", "late", "earlier", "fewer", "more", "nonsense", "unavailable", "silent")
-HABITS = (*BAD_HABITS, *["right"] * 4)
+HABITS = (*BAD_HABITS, *["right"] * 16)  # else no operator of a storm lives until a batch is answered
 
 
 class Rogue:
