@@ -145,6 +145,7 @@ def expected(example: str) -> dict[str, Any]:
 def test_there_is_no_other_example() -> None:
     told_elsewhere = (
         "purchase-approval",  # test_purchase_example.py: people are in it
+        "http",  # test_http_example.py: a service is in it
         "worker-typescript",  # test_typescript_worker.py: Node is in it
     )
     in_python = ("chat", "graph", "languages")  # test_code_examples.py: they have no agent.yaml
