@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,18 @@ from heed.bus.client.streams import ensure_streams
 from heed.bus.function_runner import FunctionTasks
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.work_queue import WorkQueue
+from heed.bus.worker_credentials import WorkerCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.policy.permissions import UNRESTRICTED
 from heed.engine.ports import TaskRunner
 from heed.settings import Settings, StreamSettings
+from heed.util.aio import stop
+from heed.worker.call_items import CallWorker
+from heed.worker.secrets import MountedSecrets
+from tests.builders.tasks import session_task
 from tests.cluster.operating import HEED
 from tests.http_services import ScriptedService, reply, serving, silent_after
+from tests.integration.secured import SecuredBroker
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer, require_nats_server
 from tests.unit.http.calls import TOKEN
@@ -40,7 +48,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.ends: list[TaskEnd] = []
-        self.pending_tasks = None
+        self.pending_tasks = {"charge-1": replace(session_task("s"), kind="http")}
 
     def waits(self, attempt_id: str) -> bool:
         return True
@@ -55,8 +63,8 @@ class Operator:
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.bus, self.owner = connection, JetStreamBus(connection), Owner()
-        tasks = FunctionTasks(connection, self.bus, QUICK, ("127.0.0.0/8",))
-        self.runner: TaskRunner = tasks.caller_of(AGENT, self.owner, UNRESTRICTED)
+        self.tasks = FunctionTasks(connection, self.bus, QUICK, ("127.0.0.0/8",))
+        self.runner: TaskRunner = self.tasks.caller_of(AGENT, self.owner, UNRESTRICTED)
 
     async def begin(self, task_id: str, spec: dict[str, Any]) -> None:
         """Start a call."""
@@ -234,6 +242,51 @@ async def test_calls_are_apart_from_functions(server: NatsServer) -> None:
             for consumer in ("demo_payments", "demo_payments_calls")
         }
     assert pending == {"demo_payments": 1, "demo_payments_calls": 1}
+
+
+async def test_a_worker_makes_calls_with_the_credentials_of_its_agent(
+    secured: SecuredBroker, secrets: Path
+) -> None:
+    access = WorkerCredentials.of(Settings(nats_url=secured.server.url), secured.keys)
+    credentials = access.credentials(AGENT, now=int(time.time()))
+    inbox = names.worker_inbox(AGENT.namespace, AGENT.name)
+    stopping = asyncio.Event()
+    async with serving(reply(200, body="ok")) as service, secured.heed() as connection:
+        operator = Operator(connection)
+        listening = asyncio.create_task(operator.tasks.listen())
+        theirs = await connect(
+            Settings(nats_url=secured.server.url),
+            "worker",
+            attempts=3,
+            credentials=credentials,
+            inbox_prefix=inbox,
+        )
+        caller = CallWorker(theirs, AGENT.namespace, AGENT.name, MountedSecrets(secrets))
+        running = asyncio.create_task(caller.run(stopping))
+        try:
+            await operator.begin("charge-1", paying(service))
+            await until(lambda: bool(operator.owner.ends))
+            stopping.set()
+            await running
+        finally:
+            await stop(running)
+            await theirs.close()
+            await stop(listening)
+
+    assert [end.result for end in operator.owner.ends] == [{"status": 200, "headers": {}, "body": "ok"}]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["worker"], "there is neither MODULE nor --agent"),
+        (["worker", "--agent", "a", "--calls", "0"], "0 is not in the range 1<=x<=100000"),
+    ],
+)
+def test_a_worker_without_code_needs_the_name_of_its_agent(words: list[str], message: str) -> None:
+    done = subprocess.run([str(HEED), *words], capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode != 0 and message in done.stderr
 
 
 async def _is_empty(operator: Operator) -> bool:
