@@ -142,6 +142,10 @@ keda: $(STAMP_test) ## Build the real KEDA, once, a quarter of an hour and more,
 	$(BIN)/python -m tests.cluster.keda.run
 	$(BIN)/python -m pytest tests/cluster/test_keda.py $(ARGS)
 
+inference: $(STAMP_test) ## Build llama.cpp's server, once, some minutes, and see the model client get along with it
+	$(BIN)/python -m tests.inference.build
+	$(BIN)/python -m pytest tests/inference $(ARGS)
+
 mutants: $(STAMP_mutants) ## Which one-line changes of the code does no test notice? Hours; goes on where it stopped; ARGS="--sample 500"
 	$(BIN)/python -m tests.mutation run $(ARGS)
 

@@ -316,9 +316,9 @@ def test_usage_is_what_the_endpoint_counted(usage: Any, counted: Usage | None) -
 
 
 def test_a_prompt_that_was_cut_in_silence_is_noticed() -> None:
-    long = [Prompt.of("user", "word " * 100)]  # at least 50 tokens
-    read_all = chat_body(usage={"prompt_tokens": 50, "completion_tokens": 1})
-    cut = chat_body(usage={"prompt_tokens": 49, "completion_tokens": 1})
+    long = [Prompt.of("user", "word " * 100)]  # at least 75 tokens
+    read_all = chat_body(usage={"prompt_tokens": 75, "completion_tokens": 1})
+    cut = chat_body(usage={"prompt_tokens": 74, "completion_tokens": 1})
     assert isinstance(read_chat_answer(http_answer(read_all), model_call(long), NOW), Answer)
     outcome = read_chat_answer(http_answer(cut), model_call(long), NOW)
     assert isinstance(outcome, Failure) and outcome.reason is FailureReason.SILENTLY_TRUNCATED

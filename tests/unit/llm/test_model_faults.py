@@ -147,17 +147,17 @@ async def test_an_answer_that_reached_its_limit(speech: Speech) -> None:
 
 
 async def test_a_prompt_that_was_cut_in_silence(speech: Speech) -> None:
-    failed = await failure(speech, speech.counted("Hello!", 99), prompt="word " * 200)
+    failed = await failure(speech, speech.counted("Hello!", 149), prompt="word " * 200)
     assert (failed.reason, failed.rule) == (FailureReason.SILENTLY_TRUNCATED, "never")
-    assert (await answer(speech, speech.counted("Hello!", 100), prompt="word " * 200)).turn.text == "Hello!"
+    assert (await answer(speech, speech.counted("Hello!", 150), prompt="word " * 200)).turn.text == "Hello!"
 
 
 async def test_an_overflow_is_foreseen_and_not_sent(speech: Speech) -> None:
-    async with serving_model([speech.text("Hello!")]) as service:
-        outcome = await ask(speech, service, prompt="word " * 1000, context_tokens=599)
+    async with serving_model([speech.counted("Hello!", 1000)]) as service:
+        outcome = await ask(speech, service, prompt="word " * 1000, context_tokens=849)
         assert isinstance(outcome, Failure) and outcome.reason is FailureReason.CONTEXT_OVERFLOW
         assert (service.requests, outcome.unpaid) == ([], True)
-        assert isinstance(await ask(speech, service, prompt="word " * 1000, context_tokens=600), Answer)
+        assert isinstance(await ask(speech, service, prompt="word " * 1000, context_tokens=850), Answer)
 
 
 async def test_an_answer_without_usage_is_an_answer(speech: Speech) -> None:
