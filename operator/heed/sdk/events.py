@@ -46,7 +46,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     event_type: ClassVar[str] = ""
-    _meta: EventMeta = PrivateAttr(default_factory=EventMeta)
+    _meta: EventMeta | Mapping[str, Any] | None = PrivateAttr(default=None)
 
     def __init_subclass__(cls, *, type: str | None = None, **kwargs: Any) -> None:
         """Note the type. Raises DeclarationError where it is none."""
@@ -66,7 +66,9 @@ class Event(BaseModel):
 
     @property
     def meta(self) -> EventMeta:
-        """The attributes of the event; empty in one that was made here."""
+        """The attributes of the event; empty in one that was made here. They are read once they are asked for."""
+        if not isinstance(self._meta, EventMeta):
+            self._meta = EventMeta() if self._meta is None else EventMeta.of(self._meta)
         return self._meta
 
     @classmethod
@@ -78,7 +80,7 @@ class Event(BaseModel):
             raise CodeError(
                 "BadData", f"{event.get('type')} is no {cls.__name__}: {explain(error)}"
             ) from None
-        found._meta = EventMeta.of(event)
+        found._meta = event
         return found
 
     @classmethod
@@ -90,7 +92,7 @@ class Event(BaseModel):
     def with_meta(self, **attributes: Any) -> Self:
         """The same event with attributes, for tests of handlers: `Asked(topic="tides").with_meta(id="1")`."""
         made = self.model_copy()
-        made._meta = self._meta.model_copy(update=attributes)
+        made._meta = self.meta.model_copy(update=attributes)
         return made
 
     def dump(self) -> dict[str, Any]:

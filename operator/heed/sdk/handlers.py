@@ -82,7 +82,7 @@ class Handler:
         """The NATS pattern over the CloudEvents types that it reacts to."""
         return self.trigger if isinstance(self.trigger, str) else self.trigger.event_type
 
-    @property
+    @cached_property
     def place(self) -> Place:
         """Where it stands."""
         return place_of(self.function)

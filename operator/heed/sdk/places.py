@@ -1,6 +1,7 @@
 """Places in the user's code: where a function stands, and where one of the SDK's was called."""
 
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class Place:
 
     def __str__(self) -> str:
         """For people: `agent.py:31`."""
-        return f"{Path(self.file).name}:{self.line}"
+        return f"{os.path.basename(self.file)}:{self.line}"
 
 
 def place_of(function: Callable[..., Any]) -> Place:

@@ -85,7 +85,7 @@ class State(BaseModel):
 
     def set(self, **changes: Any) -> Self:
         """The state with other values of these fields, which are validated."""
-        made = type(self).model_validate({**dict(self), **changes})
+        made = type(self).model_validate({**self.__dict__, **changes})
         made._pending = self._pending
         return made
 
