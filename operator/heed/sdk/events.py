@@ -46,7 +46,7 @@ class Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     event_type: ClassVar[str] = ""
-    _meta: EventMeta | Mapping[str, Any] | None = PrivateAttr(default=None)
+    _meta: EventMeta | Mapping[str, Any] | None = PrivateAttr(default=None)  # read once it is asked for
 
     def __init_subclass__(cls, *, type: str | None = None, **kwargs: Any) -> None:
         """Note the type. Raises DeclarationError where it is none."""
@@ -66,7 +66,7 @@ class Event(BaseModel):
 
     @property
     def meta(self) -> EventMeta:
-        """The attributes of the event; empty in one that was made here. They are read once they are asked for."""
+        """The attributes of the event; empty in one that was made here."""
         if not isinstance(self._meta, EventMeta):
             self._meta = EventMeta() if self._meta is None else EventMeta.of(self._meta)
         return self._meta
