@@ -58,8 +58,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, monitoring: int) -> Iterato
 @pytest.fixture
 def operator(operator_kubeconfig: Path, broker: Broker, tmp_path: Path) -> Iterator[Operator]:
     """`heed operator`, with metrics."""
-    port = free_port()
-    started = Operator(operator_kubeconfig, broker.url, tmp_path, port, metrics_port=port)
+    started = Operator(operator_kubeconfig, broker.url, tmp_path, free_port(), metrics_port=free_port())
     try:
         yield started.start()
     finally:

@@ -53,7 +53,6 @@ def keda(plane: ControlPlane, scratch: Path) -> Iterator[None]:
         "WATCH_NAMESPACE=",
         str(program),
         f"--cert-dir={scratch}",
-        f"--ca-dir={scratch}",
         f"--health-probe-bind-address=127.0.0.1:{health}",
         f"--metrics-service-bind-address=127.0.0.1:{metrics}",
         "--enable-prometheus-metrics=false",
