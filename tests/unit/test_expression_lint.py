@@ -453,6 +453,7 @@ def test_all_that_an_end_of_a_task_says_may_be_asked_for() -> None:
     record = PendingTask("research", "s-1", "job", at, TaskCause("1", 1, "c-1"))
     done = TaskEnd("t", "e", at, True, result="r", message="m", attempt=1)
     failed = replace(done, completed=False, reason="r", exit_code=1, cause="c", container="c", pod="p")
+    failed = replace(failed, retryable=False, retry_after=1.0)
 
     ends = [end_event(agent, record, end) for end in (done, failed)]
     assert {event.type: set(data_of(event)) for event in ends} == {

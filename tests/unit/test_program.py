@@ -237,7 +237,11 @@ def test_what_is_wrong_with_a_task_is_said_with_its_place() -> None:
         (item.path, item.message, item.remedy)
         for item in problems(manifest({}, tasks={"idle": {}, "work": wrong}))
     ] == [
-        ("spec.tasks.idle", "has no work to do", "give it one of job, wait, approval, resource, function"),
+        (
+            "spec.tasks.idle",
+            "has no work to do",
+            "give it one of job, wait, approval, resource, function, http",
+        ),
         (
             "spec.tasks.work.job.template.spec.containers[0].Env",
             "there is no such field",

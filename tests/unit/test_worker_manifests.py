@@ -311,7 +311,7 @@ def test_calls_of_an_agent_without_a_template_are_made_by_pods_of_heeds_own_imag
     (container,) = pod["containers"]
     assert (container["image"], container["args"]) == ("heed:1", ["worker"])
     assert variables(workload) == {
-        "HEED_WORKER_CALLS": "1000",
+        "HEED_WORKER_CALLS": "2000",
         "HEED_NATS_URL": OPEN.url,
         "HEED_NAMESPACE": "demo",
         "HEED_WORKER_AGENT": "researcher",
@@ -334,7 +334,7 @@ def test_secrets_of_calls_are_files_of_the_worker_and_no_other_keys_are(one: Age
     (container,) = pod["containers"]
     mount = {"name": "heed-secrets", "mountPath": "/etc/heed/secrets", "readOnly": True}
     assert mount in container["volumeMounts"]
-    assert {"name": "HEED_WORKER_CALLS", "value": "1000"} in container["env"]
+    assert {"name": "HEED_WORKER_CALLS", "value": "2000"} in container["env"]
 
 
 @pytest.mark.parametrize(

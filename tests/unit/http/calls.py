@@ -46,7 +46,7 @@ def work_item(
     }
 
 
-async def call(
+async def make_call(
     spec: Mapping[str, Any],
     *,
     egress: Egress = LOCAL,

@@ -8,7 +8,7 @@ import pytest
 
 from heed.core.policy.egress import Egress, EgressRule
 from tests.http_services import reply, serving
-from tests.unit.http.calls import LOCAL, TOKEN, call, failed
+from tests.unit.http.calls import LOCAL, TOKEN, failed, make_call
 
 PUBLIC_ONLY = Egress()
 
@@ -27,7 +27,7 @@ PUBLIC_ONLY = Egress()
 )
 async def test_nothing_reaches_this_machine(host: str, reason: str) -> None:
     async with serving(reply()) as service:
-        end = await call({"url": f"http://{host}:{service.port}/"}, egress=PUBLIC_ONLY)
+        end = await make_call({"url": f"http://{host}:{service.port}/"}, egress=PUBLIC_ONLY)
 
     assert (end["reason"], end["retryable"]) == (reason, False)
     assert service.connections == 0
@@ -55,7 +55,7 @@ async def test_no_socket_is_made_for_what_is_not_public(
     made: list[Any] = []
     monkeypatch.setattr("heed.worker.http.sockets.socket.socket", lambda **given: made.append(given))
 
-    end = await call({"url": f"http://{address}/"}, egress=PUBLIC_ONLY)
+    end = await make_call({"url": f"http://{address}/"}, egress=PUBLIC_ONLY)
 
     assert end["reason"] == "HttpRefusedAddress" and what in end["message"]
     assert made == []
@@ -68,7 +68,7 @@ async def test_a_name_is_judged_by_the_address_that_it_has_when_it_is_connected_
     async with serving(reply()) as service:
         _resolve(monkeypatch, {"changes.example": ["203.0.113.7", "127.0.0.1"]})
         socket.getaddrinfo("changes.example", service.port)
-        end = await call({"url": f"http://changes.example:{service.port}/"}, egress=PUBLIC_ONLY)
+        end = await make_call({"url": f"http://changes.example:{service.port}/"}, egress=PUBLIC_ONLY)
 
     assert end["reason"] == "HttpRefusedAddress"
     assert service.connections == 0
@@ -81,7 +81,7 @@ async def test_each_redirect_is_judged_again(monkeypatch: pytest.MonkeyPatch) ->
             _resolve(monkeypatch, {"inner.example": ["127.0.0.1"], "outer.example": ["127.0.0.1"]})
             only_outer = Egress((EgressRule("outer.example", networks=("127.0.0.0/8",)), EgressRule("*")))
             url = f"http://outer.example:{outer.port}/"
-            end = await call({"url": url, "redirects": 1}, egress=only_outer)
+            end = await make_call({"url": url, "redirects": 1}, egress=only_outer)
 
     assert outer.connections == 1
     assert end["reason"] == "HttpRefusedAddress"
@@ -94,8 +94,8 @@ async def test_redirects_are_followed_as_often_as_allowed_and_no_secret_goes_to_
         moved = reply(307, Location=f"http://127.0.0.1:{inner.port}/x")
         async with serving(moved) as outer:
             spec = {"url": outer.url, "headers": [header], "body": {"text": "hi"}}
-            followed = await call({**spec, "redirects": 1})
-            stopped = await call({**spec, "redirects": 0})
+            followed = await make_call({**spec, "redirects": 1})
+            stopped = await make_call({**spec, "redirects": 0})
 
     (seen,) = inner.requests
     assert (seen.method, seen.target, seen.body) == ("POST", "/x", b"hi")
@@ -107,7 +107,7 @@ async def test_redirects_are_followed_as_often_as_allowed_and_no_secret_goes_to_
 async def test_a_redirect_of_a_post_is_a_get_within_one_origin() -> None:
     header = {"name": "X-Key", "secretRef": {"name": "api", "key": "token"}}
     async with serving(reply(303, Location="/done"), reply(body="done")) as service:
-        await call({"url": service.url, "body": {"text": "hi"}, "headers": [header], "redirects": 1})
+        await make_call({"url": service.url, "body": {"text": "hi"}, "headers": [header], "redirects": 1})
 
     first, second = service.requests
     assert (second.method, second.target, second.body) == ("GET", "/done", b"")
@@ -125,7 +125,7 @@ async def test_a_redirect_of_a_post_is_a_get_within_one_origin() -> None:
 )
 async def test_a_rule_lets_its_networks_through(rule: EgressRule, completed: bool) -> None:
     async with serving(reply()) as service:
-        end = await call({"url": service.url}, egress=Egress((rule,)))
+        end = await make_call({"url": service.url}, egress=Egress((rule,)))
 
     assert end["completed"] is completed
 
@@ -133,7 +133,7 @@ async def test_a_rule_lets_its_networks_through(rule: EgressRule, completed: boo
 async def test_hosts_and_ports_that_no_rule_has_are_refused_by_name() -> None:
     egress = Egress((EgressRule("*.example.com", (443,)),), policies=("demo/strict",))
     async with serving(reply()) as service:
-        end = await call({"url": service.url}, egress=egress)
+        end = await make_call({"url": service.url}, egress=egress)
 
     message = (
         f"AgentPolicy demo/strict allows no calls to 127.0.0.1:{service.port}; allowed: *.example.com:443"
@@ -146,9 +146,9 @@ async def test_a_proxy_is_used_only_where_it_is_asked_for() -> None:
     async with serving(reply(body="by proxy")) as proxy:
         environment = {"HTTP_PROXY": proxy.url}
         spec = {"url": "http://nowhere.invalid/x"}
-        direct = await call(spec, environment=environment)
-        by_proxy = await call({**spec, "proxy": "Environment"}, environment=environment)
-        literal = await call(
+        direct = await make_call(spec, environment=environment)
+        by_proxy = await make_call({**spec, "proxy": "Environment"}, environment=environment)
+        literal = await make_call(
             {"url": "http://10.0.0.1/", "proxy": "Environment"}, environment=environment, egress=PUBLIC_ONLY
         )
 

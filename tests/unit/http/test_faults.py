@@ -11,7 +11,7 @@ import pytest
 from heed.util.clock import now
 from tests.http_services import raw, reply, serving, silent_after
 from tests.ports import reserved_port
-from tests.unit.http.calls import TOKEN, call, failed
+from tests.unit.http.calls import TOKEN, failed, make_call
 
 UNSAFE: dict[str, Any] = {"method": "POST", "idempotencyKey": "None"}
 QUICK = {"connect": "5s", "firstByte": "1s", "total": "5s"}
@@ -35,7 +35,7 @@ CUT = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf of")
 )
 async def test_a_status_that_is_not_expected_fails(status: int, method: str, retryable: bool) -> None:
     async with serving(reply(status, body="what it says is its own")) as service:
-        end = await call({"url": f"{service.url}/secret-path?k=v", **_of(method)})
+        end = await make_call({"url": f"{service.url}/secret-path?k=v", **_of(method)})
 
     shown = f"{'POST' if method == 'UNSAFE' else method} {service.url}"
     assert end == failed(
@@ -49,7 +49,7 @@ async def test_a_status_that_is_not_expected_fails(status: int, method: str, ret
 )
 async def test_expected_statuses_complete(expect: list[str], status: int, completed: bool) -> None:
     async with serving(reply(status)) as service:
-        end = await call({"url": service.url, "expect": expect})
+        end = await make_call({"url": service.url, "expect": expect})
 
     assert end["completed"] is completed
 
@@ -57,7 +57,7 @@ async def test_expected_statuses_complete(expect: list[str], status: int, comple
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("0", None), ("soon", None), ("90000", 3600.0)])
 async def test_retry_after_in_seconds_is_passed_on(header: str, seconds: float | None) -> None:
     async with serving(reply(429, Retry_After=header)) as service:
-        end = await call({"url": service.url})
+        end = await make_call({"url": service.url})
 
     assert end.get("retryAfter") == seconds
 
@@ -65,7 +65,7 @@ async def test_retry_after_in_seconds_is_passed_on(header: str, seconds: float |
 async def test_retry_after_as_a_date_is_passed_on_in_seconds() -> None:
     moment = format_datetime(now() + timedelta(seconds=120), usegmt=True)
     async with serving(reply(503, Retry_After=moment)) as service:
-        end = await call({"url": service.url})
+        end = await make_call({"url": service.url})
 
     assert 60 < end["retryAfter"] <= 120
 
@@ -73,8 +73,8 @@ async def test_retry_after_as_a_date_is_passed_on_in_seconds() -> None:
 async def test_no_answer_in_time_fails() -> None:
     async with serving(silent_after()) as service:
         safe, unsafe = await asyncio.gather(
-            call({"url": service.url, "timeouts": QUICK}),
-            call({"url": service.url, "timeouts": QUICK, **UNSAFE}),
+            make_call({"url": service.url, "timeouts": QUICK}),
+            make_call({"url": service.url, "timeouts": QUICK, **UNSAFE}),
         )
 
     assert safe == failed("HttpTimeout", f"GET {service.url}: no answer within 1 s", retryable=True)
@@ -87,7 +87,7 @@ async def test_no_answer_in_time_fails() -> None:
 async def test_an_answer_that_is_not_whole_in_time_fails() -> None:
     slow = silent_after(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
     async with serving(slow) as service:
-        end = await call({"url": service.url, "timeouts": {**QUICK, "total": "1s"}})
+        end = await make_call({"url": service.url, "timeouts": {**QUICK, "total": "1s"}})
 
     message = f"GET {service.url}: the answer was not there as a whole within 1 s"
     assert end == failed("HttpTimeout", message, retryable=True)
@@ -96,15 +96,15 @@ async def test_an_answer_that_is_not_whole_in_time_fails() -> None:
 async def test_what_is_left_of_the_tasks_timeout_bounds_the_call() -> None:
     async with serving(silent_after()) as service:
         began = time.monotonic()
-        end = await call({"url": service.url}, timeout=0.2)
+        end = await make_call({"url": service.url}, timeout=0.2)
 
     assert end["reason"] == "HttpTimeout" and time.monotonic() > began
 
 
 async def test_an_answer_cut_in_mid_body_is_lost() -> None:
     async with serving(CUT) as service:
-        safe = await call({"url": service.url})
-        unsafe = await call({"url": service.url, **UNSAFE})
+        safe = await make_call({"url": service.url})
+        unsafe = await make_call({"url": service.url, **UNSAFE})
 
     cut = "the answer was cut off"
     assert safe == failed("HttpAnswerLost", f"GET {service.url}: {cut}", retryable=True)
@@ -115,7 +115,7 @@ async def test_an_answer_cut_in_mid_body_is_lost() -> None:
 
 async def test_a_connection_that_ends_before_the_answer_is_lost() -> None:
     async with serving(raw(b"")) as service:
-        end = await call({"url": service.url, **UNSAFE})
+        end = await make_call({"url": service.url, **UNSAFE})
 
     assert (end["reason"], end["retryable"]) == ("HttpAnswerLost", False)
     assert service.connections == 1
@@ -123,7 +123,7 @@ async def test_a_connection_that_ends_before_the_answer_is_lost() -> None:
 
 async def test_what_is_no_http_is_an_invalid_response() -> None:
     async with serving(raw(b"SSH-2.0-OpenSSH\r\n\r\n")) as service:
-        end = await call({"url": service.url})
+        end = await make_call({"url": service.url})
 
     assert (end["reason"], end["message"]) == (
         "HttpInvalidResponse",
@@ -134,14 +134,14 @@ async def test_what_is_no_http_is_an_invalid_response() -> None:
 async def test_nobody_listening_is_unreachable_and_safe_to_try_again() -> None:
     with reserved_port() as reserved:
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        end = await call({"url": url, **UNSAFE})
+        end = await make_call({"url": url, **UNSAFE})
 
     assert (end["reason"], end.get("retryable", True)) == ("HttpUnreachable", True)
     assert end["message"].startswith(f"POST {url}: no connection: ")
 
 
 async def test_a_name_without_an_address_is_unreachable() -> None:
-    end = await call({"url": "http://nowhere.invalid"})
+    end = await make_call({"url": "http://nowhere.invalid"})
 
     assert end == failed(
         "HttpUnreachable", "GET http://nowhere.invalid: the name has no address", retryable=True
@@ -151,7 +151,7 @@ async def test_a_name_without_an_address_is_unreachable() -> None:
 @pytest.mark.parametrize(("size", "completed"), [(10, True), (11, False)])
 async def test_a_body_has_a_largest_size(size: int, completed: bool) -> None:
     async with serving(reply(body="x" * size)) as service:
-        end = await call({"url": service.url, "maxBytes": 10})
+        end = await make_call({"url": service.url, "maxBytes": 10})
 
     assert end["completed"] is completed
     if not completed:
@@ -161,7 +161,7 @@ async def test_a_body_has_a_largest_size(size: int, completed: bool) -> None:
 
 async def test_json_that_is_none_is_an_invalid_response() -> None:
     async with serving(reply(body='{"a":', Content_Type="application/json")) as service:
-        end = await call({"url": service.url})
+        end = await make_call({"url": service.url})
 
     assert (end["reason"], end["retryable"]) == ("HttpInvalidResponse", False)
     assert "it is not JSON" in end["message"]
@@ -169,7 +169,7 @@ async def test_json_that_is_none_is_an_invalid_response() -> None:
 
 async def test_an_answer_that_is_encoded_unasked_is_an_invalid_response() -> None:
     async with serving(reply(body="x", Content_Encoding="br")) as service:
-        end = await call({"url": service.url})
+        end = await make_call({"url": service.url})
 
     assert service.requests[0].headers["accept-encoding"] == "identity"
     assert end["reason"] == "HttpInvalidResponse"
@@ -178,7 +178,7 @@ async def test_an_answer_that_is_encoded_unasked_is_an_invalid_response() -> Non
 async def test_a_missing_secret_fails_before_anything_is_sent() -> None:
     header = {"name": "X-Key", "secretRef": {"name": "api", "key": "other"}}
     async with serving(reply()) as service:
-        end = await call({"url": service.url, "headers": [header]})
+        end = await make_call({"url": service.url, "headers": [header]})
 
     assert end == failed("SecretMissing", "Secret api has no key other", retryable=True)
     assert service.connections == 0
@@ -189,7 +189,7 @@ async def test_no_failure_quotes_a_secret_a_path_or_a_query(answer: Any) -> None
     header = {"name": "X-Key", "secretRef": {"name": "api", "key": "token"}}
     async with serving(answer) as service:
         url = f"{service.url}/sesame?word=sesame"
-        end = await call({"url": url, "headers": [header], "redirects": 1})
+        end = await make_call({"url": url, "headers": [header], "redirects": 1})
 
     assert not end["completed"]
     assert "sesame" not in str(end) and TOKEN not in str(end)
@@ -200,14 +200,14 @@ async def test_no_failure_quotes_a_secret_a_path_or_a_query(answer: Any) -> None
 
 async def test_a_call_that_a_dead_worker_had_taken_is_repeated_where_that_is_safe() -> None:
     async with serving(reply(body="ok")) as service:
-        end = await call({"url": service.url, "method": "POST"}, again=True)
+        end = await make_call({"url": service.url, "method": "POST"}, again=True)
 
     assert end["completed"] and service.connections == 1
 
 
 async def test_a_call_that_a_dead_worker_had_taken_is_not_repeated_where_it_may_have_been_served() -> None:
     async with serving(reply()) as service:
-        end = await call({"url": service.url, **UNSAFE}, again=True)
+        end = await make_call({"url": service.url, **UNSAFE}, again=True)
 
     assert (end["reason"], end["retryable"]) == ("HttpAnswerLost", False)
     assert service.connections == 0
@@ -228,7 +228,7 @@ async def test_the_service_is_asked_what_became_of_a_call_before_it_is_repeated(
 ) -> None:
     async with serving(*answers) as service:
         spec = {"url": service.url, **UNSAFE, "reconcile": {"url": f"{service.url}/payments/pay-1"}}
-        end = await call(spec, again=again)
+        end = await make_call(spec, again=again)
 
     assert [seen.method for seen in service.requests] == methods
     assert end["completed"] and end["result"]["body"] == "served"
@@ -237,7 +237,7 @@ async def test_the_service_is_asked_what_became_of_a_call_before_it_is_repeated(
 async def test_a_service_that_cannot_say_what_became_of_a_call_ends_it() -> None:
     async with serving(CUT, reply(401)) as service:
         spec = {"url": service.url, **UNSAFE, "reconcile": {"url": f"{service.url}/payments/pay-1"}}
-        end = await call(spec)
+        end = await make_call(spec)
 
     assert [seen.method for seen in service.requests] == ["POST", "GET", "GET", "GET"]
     assert (end["reason"], end["retryable"]) == ("HttpAnswerLost", False)

@@ -19,7 +19,7 @@ from heed.worker.http import failures
 from tests.markdown import ROOT, blocks
 
 PAGE = (ROOT / "docs/http.md").read_text()
-AGENT, POLICY = map(yaml.safe_load, blocks(PAGE, "yaml"))
+AGENT, POLICY, LATER = map(yaml.safe_load, blocks(PAGE, "yaml"))
 (RECONCILED,) = map(yaml.safe_load, blocks(PAGE, "text"))
 
 
@@ -74,6 +74,35 @@ def test_both_say_the_same_of_an_order(twin: Any, kind: str, end: Any, emitted: 
 
     (event,) = simulation.emitted
     assert (event.type, event.data) == (emitted[0], {"order": "o-1", **emitted[1]})
+
+
+@pytest.mark.parametrize(
+    ("settled", "emitted"),
+    [
+        (True, ("com.example.transfer.done", {"reference": "t-1"})),
+        (False, ("com.example.transfer.stuck", {"reference": "t-1", "reason": "NeverSettled"})),
+    ],
+)
+def test_a_service_may_answer_later(settled: bool, emitted: tuple[str, Any]) -> None:
+    simulation = Simulation(LATER)
+    wanted = {"reference": "t-1", "cents": 5}
+    simulation.publish(
+        Event("1", "/shop", "com.example.transfer.wanted", wanted, datacontenttype="application/json")
+    )
+    simulation.complete("order", {"status": 202, "headers": {}})
+    if settled:
+        simulation.publish(
+            Event(
+                "2",
+                "/bank",
+                "com.example.bank.settled",
+                {"reference": "t-1"},
+                datacontenttype="application/json",
+            )
+        )
+    simulation.advance("3h")
+
+    assert [(event.type, event.data) for event in simulation.emitted] == [emitted]
 
 
 def test_each_reason_of_a_failure_is_explained() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.http_services import reply, serving
-from tests.unit.http.calls import TOKEN, call
+from tests.unit.http.calls import TOKEN, make_call
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from tests.unit.http.calls import TOKEN, call
 )
 async def test_a_body_is_sent_with_its_media_type(body: dict[str, Any], kind: str, content: bytes) -> None:
     async with serving(reply()) as service:
-        end = await call({"url": service.url, "body": body})
+        end = await make_call({"url": service.url, "body": body})
 
     (seen,) = service.requests
     assert (seen.method, seen.headers["content-type"], seen.body) == ("POST", kind, content)
@@ -32,7 +32,7 @@ async def test_a_body_is_sent_with_its_media_type(body: dict[str, Any], kind: st
 
 async def test_without_a_body_it_is_a_get_without_media_type_and_key() -> None:
     async with serving(reply()) as service:
-        await call({"url": f"{service.url}/a%2Fb?x=1", "query": {"q": "a b&c", "n": [1, 2], "no": None}})
+        await make_call({"url": f"{service.url}/a%2Fb?x=1", "query": {"q": "a b&c", "n": [1, 2], "no": None}})
 
     (seen,) = service.requests
     assert (seen.method, seen.target) == ("GET", "/a%2Fb?x=1&q=a+b%26c&n=1&n=2")
@@ -53,7 +53,7 @@ async def test_without_a_body_it_is_a_get_without_media_type_and_key() -> None:
 )
 async def test_methods_that_are_not_idempotent_carry_a_key(more: dict[str, Any], key: str | None) -> None:
     async with serving(reply()) as service:
-        await call({"url": service.url, **more})
+        await make_call({"url": service.url, **more})
 
     assert service.requests[0].headers.get("idempotency-key") == key
 
@@ -61,7 +61,7 @@ async def test_methods_that_are_not_idempotent_carry_a_key(more: dict[str, Any],
 async def test_secrets_are_filled_in_where_the_request_is_sent() -> None:
     secret = {"name": "Authorization", "prefix": "Bearer ", "secretRef": {"name": "api", "key": "token"}}
     async with serving(reply()) as service:
-        await call({"url": service.url, "headers": [secret, {"name": "X-Team", "value": "a b"}]})
+        await make_call({"url": service.url, "headers": [secret, {"name": "X-Team", "value": "a b"}]})
 
     (seen,) = service.requests
     assert (seen.headers["authorization"], seen.headers["x-team"]) == (f"Bearer {TOKEN}", "a b")
@@ -71,7 +71,7 @@ async def test_what_a_service_repeats_of_a_secret_is_masked() -> None:
     header = {"name": "X-Key", "secretRef": {"name": "api", "key": "token"}}
     echo = reply(body=f"you sent {TOKEN}", X_Echo=TOKEN)
     async with serving(echo) as service:
-        end = await call({"url": service.url, "headers": [header], "result": {"headers": ["X-Echo"]}})
+        end = await make_call({"url": service.url, "headers": [header], "result": {"headers": ["X-Echo"]}})
 
     assert end["result"] == {"status": 200, "headers": {"X-Echo": "***"}, "body": "you sent ***"}
 
@@ -79,7 +79,7 @@ async def test_what_a_service_repeats_of_a_secret_is_masked() -> None:
 async def test_a_cloud_event_in_binary_mode_is_headers_and_its_data() -> None:
     spec = {"cloudEvent": {"type": "com.example.paid", "subject": "o-1"}, "body": {"json": {"a": 1}}}
     async with serving(reply(202)) as service:
-        end = await call({"url": service.url, **spec})
+        end = await make_call({"url": service.url, **spec})
 
     (seen,) = service.requests
     assert {name: value for name, value in seen.headers.items() if name.startswith("ce-")} == {
@@ -98,7 +98,7 @@ async def test_a_cloud_event_in_binary_mode_is_headers_and_its_data() -> None:
 async def test_a_cloud_event_in_structured_mode_is_one_document() -> None:
     spec = {"cloudEvent": {"type": "com.example.paid", "mode": "Structured"}, "body": {"text": "hi"}}
     async with serving(reply()) as service:
-        await call({"url": service.url, **spec})
+        await make_call({"url": service.url, **spec})
 
     (seen,) = service.requests
     assert seen.headers["content-type"] == "application/cloudevents+json"
@@ -126,7 +126,7 @@ async def test_a_cloud_event_in_structured_mode_is_one_document() -> None:
     ],
 )
 async def test_what_is_no_request_fails_for_good(spec: dict[str, Any], message: str) -> None:
-    assert await call(spec) == {
+    assert await make_call(spec) == {
         "completed": False,
         "reason": "InvalidRequest",
         "message": message,
