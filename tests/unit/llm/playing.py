@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heed.core.llm.budget import Account, Amount, Scope
+from heed.core.llm.loop_record import LoopRecord
 from heed.core.llm.model_answer import Outcome
 from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_settings import ModelSettings
 from heed.core.llm.token_estimate import most_tokens
 from heed.core.llm.transcript import Prompt
+from heed.core.llm.transcript_record import TranscriptRecord, record_from_json, record_to_json
 from heed.core.llm.turn_events import (
     Action,
     CallModel,
@@ -26,15 +28,7 @@ from heed.core.llm.turn_events import (
     ToolEnded,
 )
 from heed.core.llm.turn_loop import LoopRules, LoopStep, advance_loop, begin_loop
-from heed.core.llm.turn_records import (
-    TranscriptRecord,
-    record_from_json,
-    record_to_json,
-    report_from_json,
-    report_to_json,
-    state_from_json,
-    state_to_json,
-)
+from heed.core.llm.turn_report import report_from_json, report_to_json
 from heed.worker.llm.model_client import EndpointAccess, ModelClient
 from heed.worker.llm.turn_runner import TurnWork, run_turn
 from tests.unit.llm.model_service import Tool
@@ -137,8 +131,8 @@ class PlayedTask:
 
     def _commit(self, step: LoopStep) -> None:
         self.points.reach()
-        stored = state_from_json(state_to_json(step.state))
-        assert stored == step.state
+        record = LoopRecord(step.state, step.accounts)
+        assert LoopRecord.load(record.dump()) == record
         self.committed = step
         self.owed += step.actions
         if self.points.passed + 1 == self.points.crash_at and self.inbox:
@@ -165,7 +159,7 @@ class PlayedTask:
         work = TurnWork(self.settings, action.turn, action.attempt, self.prompts, action.additions)
         report = await run_turn(work, self.transcript, self._read_text, self._ask)
         self.points.reach()
-        self.inbox.append(report_from_json(report_to_json(report)))
+        self.inbox.append(report_from_json(report_to_json(report), report.turn, report.attempt))
 
     async def _read_text(self, reference: str) -> str:
         return self.texts[reference]

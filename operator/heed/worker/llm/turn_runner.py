@@ -15,9 +15,9 @@ from heed.core.llm.model_call import ModelCall
 from heed.core.llm.model_settings import ModelSettings
 from heed.core.llm.protocols import write_request
 from heed.core.llm.transcript import Entry, Prompt, ToolResult
+from heed.core.llm.transcript_record import TranscriptRecord, TurnFigures
 from heed.core.llm.turn_events import Addition, RejectedCall, RepairRequest, ToolText, TurnReport, report_turn
 from heed.core.llm.turn_loop import settings_of_turn
-from heed.core.llm.turn_records import TranscriptRecord, TurnFigures
 from heed.util.clock import loop_time
 
 ANSWER: Final = "answer"
