@@ -93,7 +93,7 @@ def _steps(rig: Rig, arguments: argparse.Namespace) -> dict[str, Callable[[], Fi
         steps["backlogs"] = lambda: backlogs(rig, SHORT if arguments.backlogs == "short" else LONG)
     if arguments.workers != "none":
         agents = FEW_WORKED if arguments.workers == "few" else MANY_WORKED
-        steps["workers"] = lambda: workers(rig, arguments.events, arguments.idle, agents)
+        steps["workers"] = lambda: workers(rig, arguments.events, arguments.idle // 2, agents)
     if arguments.timers != "none":
         steps["timers"] = lambda: timers(rig, FEW if arguments.timers == "few" else MANY)
     return steps

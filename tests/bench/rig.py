@@ -140,7 +140,8 @@ class Rig:
 
     def delete_agents(self, names: Sequence[str]) -> None:
         """Delete Agents."""
-        self.plane.kubectl("delete", "agents", *names)
+        for name in names:  # kubectl would watch each until it is gone
+            self.plane.admin.delete(f"{AGENTS}/{name}")
 
     def status(self, name: str) -> dict[str, Any]:
         """The Agent's status."""

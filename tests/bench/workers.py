@@ -124,7 +124,7 @@ def _working(rig: Rig, agents: Sequence[str]) -> Iterator[None]:
                 raise RuntimeError("the worker did not start")
             yield
         finally:
-            process.terminate()
+            process.kill()  # many workers on one connection take their time to drain, which nothing waits for here
 
 
 @contextmanager
