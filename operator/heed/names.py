@@ -40,9 +40,11 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 STREAM: Final = "HEED"
 DEAD_STREAM: Final = "HEED_DEAD"
 WORK_STREAM: Final = "HEED_WORK"
+TRANSCRIPT_STREAM: Final = "HEED_TRANSCRIPTS"
 STREAM_SUBJECTS: Final = ("heed.>",)
 DEAD_STREAM_SUBJECTS: Final = ("heed-dead.>",)
 WORK_STREAM_SUBJECTS: Final = ("heed-work.>",)
+TRANSCRIPT_STREAM_SUBJECTS: Final = ("heed-transcript.>",)
 
 TASK_TYPE_PREFIX: Final = "dev.heed.task."
 TASK_COMPLETED: Final = "dev.heed.task.completed"
@@ -181,6 +183,11 @@ def work_consumer(namespace: str, agent: str) -> str:
 def call_pool(agent: str) -> str:
     """The token of an Agent's calls, beside its functions, in the work queue: no other Agent can have that name."""
     return f"{agent}_calls"
+
+
+def transcript_subject(namespace: str, agent: str, record: str) -> str:
+    """The subject of one record of a transcript, `<task id>.<place>`; it may be `>`."""
+    return f"heed-transcript.{namespace}.{agent}.{record}"
 
 
 def stop_subject(namespace: str, agent: str, attempt: str) -> str:

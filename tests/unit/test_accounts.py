@@ -128,6 +128,9 @@ def test_workers_may_tell_of_tasks_and_take_work_and_nothing_else_passes(keys: K
     assert _passed(keys, "HEED_WORKERS", "imports") == [
         ("heed.tasks.*.*.*.dev.heed.task.done", "HEED"),
         ("heed.tasks.*.*.*.dev.heed.task.progress", "HEED"),
+        ("heed.tasks.*.*.*.dev.heed.task.turn", "HEED"),
+        ("heed-transcript.>", "HEED"),
+        ("$JS.API.DIRECT.GET.HEED_TRANSCRIPTS.>", "HEED"),
         ("$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.*", "HEED"),
         ("$JS.ACK.HEED_WORK.>", "HEED"),
     ]
@@ -141,6 +144,8 @@ def test_heed_may_ask_and_stop_workers_and_offers_what_others_use(keys: Keys) ->
     ]
     assert _passed(keys, "HEED", "exports") == [
         ("heed.>", None),
+        ("heed-transcript.>", None),
+        ("$JS.API.DIRECT.GET.HEED_TRANSCRIPTS.>", None),
         ("$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.*", None),
         ("$JS.ACK.HEED_WORK.>", None),
     ]
@@ -207,6 +212,7 @@ def test_heed_itself_may_do_what_it_does_and_no_more(keys: Keys) -> None:
             "$JS.API.STREAM.MSG.GET.HEED_WORK",
             "$JS.API.STREAM.PURGE.HEED_WORK",
             "$JS.API.CONSUMER.DURABLE.CREATE.HEED_WORK.*",
+            "$JS.API.STREAM.CREATE.HEED_TRANSCRIPTS",
             "$JS.API.STREAM.CREATE.HEED",
             "$JS.API.STREAM.CREATE.HEED_DEAD",
             *(subject.format(stream) for stream in ("HEED", "HEED_DEAD") for subject in API),

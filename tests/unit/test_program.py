@@ -240,7 +240,7 @@ def test_what_is_wrong_with_a_task_is_said_with_its_place() -> None:
         (
             "spec.tasks.idle",
             "has no work to do",
-            "give it one of job, wait, approval, resource, function, http",
+            "give it one of job, wait, approval, resource, function, http, llm",
         ),
         (
             "spec.tasks.work.job.template.spec.containers[0].Env",

@@ -123,7 +123,7 @@ def test_a_task_has_work_to_do() -> None:
     broken: dict[str, Any] = {"template": {"spec": {"containers": []}}}
 
     assert said(validation.check_work, TaskSpec(), None, "here") == [
-        "here: has no work to do; give it one of job, wait, approval, resource, function, http"
+        "here: has no work to do; give it one of job, wait, approval, resource, function, http, llm"
     ]
     assert said(validation.check_work, TaskSpec(job=broken), None, "here") == []
     assert said(validation.check_work, TaskSpec(job=broken), compile_template(broken), "here") == [

@@ -34,6 +34,9 @@ def test_a_worker_may_answer_take_work_and_tell_of_it_for_its_agent_alone() -> N
     assert grants.publish == (
         "heed.tasks.demo.researcher.*.dev.heed.task.done",
         "heed.tasks.demo.researcher.*.dev.heed.task.progress",
+        "heed.tasks.demo.researcher.*.dev.heed.task.turn",
+        "heed-transcript.demo.researcher.>",
+        "$JS.API.DIRECT.GET.HEED_TRANSCRIPTS.heed-transcript.demo.researcher.>",
         "$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.demo_researcher",
         "$JS.API.CONSUMER.MSG.NEXT.HEED_WORK.demo_researcher_calls",
         "$JS.ACK.HEED_WORK.demo_researcher.>",

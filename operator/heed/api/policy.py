@@ -34,7 +34,7 @@ def _network(value: str) -> str:
     return value
 
 
-TaskKind = Literal["job", "wait", "approval", "resource", "http"]
+TaskKind = Literal["job", "wait", "approval", "resource", "http", "llm"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]

@@ -17,6 +17,7 @@ from heed.api.fields import (
     Reason,
 )
 from heed.api.http_task import HttpSpec
+from heed.api.llm_task import LlmSpec
 from heed.api.status import FreeMap
 
 MAX_APPROVERS = 64
@@ -28,6 +29,7 @@ TASK_KINDS = (
     "resource",
     "function",
     "http",
+    "llm",
 )  # members of a task, one of which says what its work is
 
 MAX_ATTEMPTS = 100  # of one task
@@ -282,6 +284,13 @@ class TaskSpec(Model):
         HttpSpec | None,
         Field(description="A request to a service, which a worker sends: it completes with the answer."),
     ] = None
+    llm: Annotated[
+        LlmSpec | None,
+        Field(
+            description="A language model that a worker asks, and the tasks that it may call as tools: it completes "
+            "with the model's answer. An attempt is one call of the model."
+        ),
+    ] = None
     timeout: Annotated[
         Duration | None,
         Field(
@@ -346,7 +355,7 @@ class TaskSpec(Model):
         if self.resource is not None and self.kind == "resource":
             return {"template": self.resource.template}
         found = getattr(self, self.kind)
-        if isinstance(found, ApprovalSpec | HttpSpec):
+        if isinstance(found, ApprovalSpec | HttpSpec | LlmSpec):
             return found.template
         return found.model_dump(by_alias=True, exclude_none=True) if isinstance(found, Model) else found
 

@@ -10,6 +10,7 @@ from nats.aio.msg import Msg
 from heed import names
 from heed.bus.client.connection import Connection
 from heed.bus.codec.cloudevents import decode
+from heed.bus.transcripts import TranscriptStream
 from heed.bus.work_queue import WorkQueue
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
@@ -44,6 +45,7 @@ class FunctionTasks:
         self._connection, self._bus = connection, bus
         self._queue = WorkQueue(connection, settings)
         self._calls = WorkQueue(connection, settings, calls=True)
+        self._transcripts = TranscriptStream(connection, settings)
         self._owners: dict[tuple[str, str], TaskOwner] = {}
 
     def runner_of(self, agent: AgentRef, owner: TaskOwner) -> "FunctionRunner":
@@ -56,6 +58,14 @@ class FunctionTasks:
         self._owners[agent.namespace, agent.name] = owner
         egress = permissions.egress_rules(self.networks)
         return CallRunner(agent, self._bus, self._calls, owner.report, {"egress": egress.dump()})
+
+    def asker_of(self, agent: AgentRef, owner: TaskOwner, permissions: Permissions) -> "FunctionRunner":
+        """The runner of an Agent's calls of models."""
+        self._owners[agent.namespace, agent.name] = owner
+        egress = permissions.egress_rules(self.networks)
+        runner = ModelRunner(agent, self._bus, self._calls, owner.report, {"egress": egress.dump()})
+        runner.transcripts = self._transcripts
+        return runner
 
     async def listen(self) -> None:
         """Hear what workers say, until cancelled. What is said meanwhile is in the stream, where resuming finds it."""
@@ -131,6 +141,27 @@ class CallRunner(FunctionRunner):
     """The TaskRunner of one Agent's calls."""
 
     loss = CALL_LOST
+
+
+class ModelRunner(CallRunner):
+    """The TaskRunner of one Agent's calls of models, whose reports come to the Agent itself."""
+
+    transcripts: TranscriptStream
+
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Queue a call of the model. Raises TaskUnavailable."""
+        try:
+            await self.transcripts.prepare()
+        except BusUnavailable as error:
+            raise TaskUnavailable(str(error)) from error
+        await super().start(work, look_first=look_first)
+
+    async def _is_known(self, attempt_id: str) -> bool:
+        """Whether a call is queued or over; where a report came, the Agent reads it in the stream."""
+        queued = await super()._is_known(attempt_id)
+        agent = self._agent
+        subject = names.task_subject(agent.namespace, agent.name, attempt_id, names.TASK_TURN)
+        return queued or await self._bus.last(subject) is not None
 
 
 def _is_of_workers(owner: TaskOwner, attempt_id: str) -> bool:

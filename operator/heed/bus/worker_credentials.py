@@ -60,11 +60,15 @@ def worker_permissions(namespace: str, agent: str) -> SubjectPermissions:
         for pool in (agent, names.call_pool(agent))
     ]
     said = (
-        names.task_subject(namespace, agent, "*", type_) for type_ in (names.TASK_DONE, names.TASK_PROGRESS)
+        names.task_subject(namespace, agent, "*", type_)
+        for type_ in (names.TASK_DONE, names.TASK_PROGRESS, names.TASK_TURN)
     )
+    transcripts = names.transcript_subject(namespace, agent, ">")
     return SubjectPermissions(
         publish=(
             *said,
+            transcripts,
+            f"$JS.API.DIRECT.GET.{names.TRANSCRIPT_STREAM}.{transcripts}",
             *(f"$JS.API.CONSUMER.MSG.NEXT.{consumer}" for consumer in consumers),
             *(f"$JS.ACK.{consumer}.>" for consumer in consumers),
         ),

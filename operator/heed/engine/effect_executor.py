@@ -24,13 +24,14 @@ from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.job_spec import explain_no_job
 from heed.core.tasks.job_contract import REASON_INVALID
-from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.core.tasks.kinds import LEDGER_KINDS, LLM
 from heed.core.tasks.losses import LOSSES
 from heed.core.tasks.slots import is_idle
 from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of, work_problem
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.published_results import add_published_result
+from heed.engine.tool_results import add_tool_results
 from heed.errors import POLICY_VIOLATION, HeedError, MalformedEvent, TaskRefused
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
@@ -212,6 +213,8 @@ class EffectExecutor:
                 work = work_of(self._agent, effect.id, effect.record)
                 await self._check_possible(work)
                 await self._check_allowed(work)
+                if work.kind == LLM:
+                    work = await add_tool_results(self._bus, work)
                 await self._runner.start(work, look_first=again)
         except TaskRefused as error:
             end = TaskEnd(

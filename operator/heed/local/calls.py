@@ -7,7 +7,7 @@ from typing import Final
 
 from heed.bus.client.connection import Connection
 from heed.core.compiler.program import Program
-from heed.core.tasks.kinds import HTTP
+from heed.core.tasks.kinds import CALL_KINDS
 from heed.local.secrets import ManifestSecrets
 from heed.util.aio import stop
 from heed.worker.call_items import CallWorker
@@ -33,4 +33,4 @@ class LocalCaller:
 
 def makes_calls(program: Program) -> bool:
     """Whether an Agent has tasks that are calls."""
-    return any(task.kind == HTTP for task in program.tasks.values())
+    return any(task.kind in CALL_KINDS for task in program.tasks.values())

@@ -18,9 +18,10 @@ from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
 from heed.core.policy.addresses import LOOPBACK
-from heed.core.tasks.kinds import FUNCTION, HTTP
+from heed.core.tasks.kinds import FUNCTION, HTTP, LLM
 from heed.engine.deciders import Deciders
 from heed.engine.loop import AgentLoop
+from heed.engine.ports import TaskRunner
 from heed.engine.rate_limit import CommitRate
 from heed.engine.task_runners import TaskRunners
 from heed.engine.timer_heap import TimerHeap
@@ -284,7 +285,9 @@ class DevServer:
         )
         functions = self._functions.runner_of(agent, loop)
         calls = self._functions.caller_of(agent, loop, program.permissions)
-        runners = TaskRunners(loop, {"job": runner, "resource": objects, FUNCTION: functions, HTTP: calls})
+        models = self._functions.asker_of(agent, loop, program.permissions)
+        by_worker: dict[str, TaskRunner] = {FUNCTION: functions, HTTP: calls, LLM: models}
+        runners = TaskRunners(loop, {"job": runner, "resource": objects, **by_worker})
         task = asyncio.create_task(loop.run(runners), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         worker = await self._worker_of(found, program, old)

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from heed import names
 from heed.bus.client.connection import Connection
-from heed.core.tasks.kinds import HTTP
+from heed.core.tasks.kinds import CALL_KINDS, LLM
 from heed.worker.http.calls import HttpCaller, SecretSource
+from heed.worker.llm.call_runner import ModelCaller
 from heed.worker.work_items import WorkTaker, failed_end
 
 log = logging.getLogger("heed.worker")
@@ -29,18 +30,26 @@ class CallWorker(WorkTaker):
         consumer = names.work_consumer(namespace, names.call_pool(agent))
         super().__init__(connection, namespace, agent, consumer, concurrency)
         self._http = HttpCaller(secrets)
+        self._models = ModelCaller(connection, namespace, agent, secrets)
+
+    def _type_of(self, end: Mapping[str, Any]) -> str:
+        return names.TASK_TURN if "turn" in end else names.TASK_DONE
 
     async def _run(self, attempt: str, item: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
-        if item.get("kind") != HTTP:
+        if item.get("kind") not in CALL_KINDS:
             kind = item.get("kind")
             return failed_end(
                 "UnsupportedKind", f"this worker makes no calls of kind {kind}; use a newer one"
             )
         try:
-            end = await self._http.run(item, again=again)
+            if item["kind"] == LLM:
+                end = await self._models.run(item)
+            else:
+                end = await self._http.run(item, again=again)
         except Exception:  # a bug; what was raised may quote the request
             log.error("call broke", extra={"attempt": attempt})
             return failed_end("Error", "the call broke in the worker; please report this")
-        extra = {"agent": self._name, "attempt": attempt, "reason": end.get("reason")}
+        failed = end.get("failure") or end
+        extra = {"agent": self._name, "attempt": attempt, "reason": failed.get("reason")}
         log.info("call ended", extra=extra)
         return end

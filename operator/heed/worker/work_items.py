@@ -48,6 +48,10 @@ class WorkTaker(ABC):
     async def _run(self, attempt: str, item: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
         """The end of an attempt, as TASK_DONE says it. `again`: a worker has taken it before."""
 
+    def _type_of(self, end: Mapping[str, Any]) -> str:
+        """The type of the event that says the end of an attempt."""
+        return names.TASK_DONE
+
     @property
     def has_work(self) -> bool:
         """Whether there can be anything in the queue."""
@@ -127,7 +131,7 @@ class WorkTaker(ABC):
             end = await self._run(attempt, item, again=again)
             while True:
                 try:
-                    await self._say(attempt, names.TASK_DONE, end, id=names.digest("done", attempt))
+                    await self._say(attempt, self._type_of(end), end, id=names.digest("done", attempt))
                     await message.ack()
                     return
                 except MalformedEvent as error:

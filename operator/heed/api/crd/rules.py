@@ -80,9 +80,9 @@ AGENT_RULES: Final[FieldRules] = {
     "spec.tasks{}": (
         (
             "[has(self.job), has(self.wait), has(self.approval), has(self.resource), has(self.function), "
-            "has(self.http)].filter(given, given).size() == 1",
-            "a task needs one kind of work: give it a `job`, a `wait`, an `approval`, a `resource`, a `function` or "
-            "an `http`",
+            "has(self.http), has(self.llm)].filter(given, given).size() == 1",
+            "a task needs one kind of work: give it a `job`, a `wait`, an `approval`, a `resource`, a `function`, "
+            "an `http` or an `llm`",
         ),
         (
             "!(has(self.wait) || has(self.approval)) || !(has(self.retry) || has(self.attemptTimeout) || "
@@ -106,6 +106,18 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}.http.reconcile.headers[]": (
         ("has(self.value) != has(self.secretRef)", "give exactly one of `value` and `secretRef`"),
+    ),
+    "spec.tasks{}.llm.headers[]": (
+        ("has(self.value) != has(self.secretRef)", "give exactly one of `value` and `secretRef`"),
+    ),
+    "spec.tasks{}.llm.messages[]": (
+        ("has(self.text) != has(self.parts)", "give exactly one of `text` and `parts` to a message"),
+    ),
+    "spec.tasks{}.llm.messages[].parts[]": (
+        (
+            "[has(self.text), has(self.image), has(self.file)].filter(given, given).size() == 1",
+            "give exactly one of `text`, `image` and `file` to a part",
+        ),
     ),
     "spec.tasks{}.approval": (
         (

@@ -81,6 +81,7 @@ _WORK: Final = (  # what passes between the operator and workers
     f"$JS.API.STREAM.MSG.GET.{names.WORK_STREAM}",
     f"$JS.API.STREAM.PURGE.{names.WORK_STREAM}",
     f"$JS.API.CONSUMER.DURABLE.CREATE.{names.WORK_STREAM}.*",
+    f"$JS.API.STREAM.CREATE.{names.TRANSCRIPT_STREAM}",
 )
 
 # What `heed operator` does, and no more. The streams are made, never changed or deleted.
@@ -232,14 +233,18 @@ class PassedSubject:
 
 def passed_subjects(streams: NatsKey, clients: NatsKey, workers: NatsKey) -> tuple[PassedSubject, ...]:
     """All that passes between the accounts."""
-    work = names.WORK_STREAM
-    done, progress = (
-        names.task_subject("*", "*", "*", type_) for type_ in (names.TASK_DONE, names.TASK_PROGRESS)
+    work, transcripts = names.WORK_STREAM, names.TRANSCRIPT_STREAM
+    done, progress, turns = (
+        names.task_subject("*", "*", "*", type_)
+        for type_ in (names.TASK_DONE, names.TASK_PROGRESS, names.TASK_TURN)
     )
     return (
         PassedSubject("heed", names.STREAM_SUBJECTS[0], streams, clients),
         PassedSubject("task ends", done, streams, workers, part=True),
         PassedSubject("task progress", progress, streams, workers, part=True),
+        PassedSubject("task turns", turns, streams, workers, part=True),
+        PassedSubject("transcripts", names.TRANSCRIPT_STREAM_SUBJECTS[0], streams, workers),
+        PassedSubject("transcripts read", f"$JS.API.DIRECT.GET.{transcripts}.>", streams, workers),
         PassedSubject("work", f"$JS.API.CONSUMER.MSG.NEXT.{work}.*", streams, workers, streamed=True),
         PassedSubject("work done", f"$JS.ACK.{work}.>", streams, workers),
         PassedSubject("decisions", _DECISIONS, workers, streams),

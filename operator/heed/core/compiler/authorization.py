@@ -29,6 +29,10 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
         if task.http is not None:
             refused = None if "${" in task.http.url else permissions.egress_problem(task.http.url)
             problems += _against(f"{path}.http.url", refused)
+        if task.llm is not None:
+            url = task.llm.base_url
+            refused = None if "${" in url else permissions.egress_problem(url)
+            problems += _against(f"{path}.llm.baseURL", refused)
         if task.resource is not None:
             kind = ObjectKind.of(task.resource.template)
             problems += _against(f"{path}.resource", permissions.resource_problem(kind.group, kind.kind))

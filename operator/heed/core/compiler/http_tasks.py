@@ -31,8 +31,8 @@ def check_http(task: TaskSpec, path: str) -> Iterator[Problem]:
 
 
 def _check_request(spec: HttpSpec, path: str) -> Iterator[Problem]:
-    yield from _check_url(spec.url, f"{path}.url")
-    yield from _check_headers(spec.headers, f"{path}.headers")
+    yield from check_url(spec.url, f"{path}.url")
+    yield from check_headers(spec.headers, f"{path}.headers")
     if spec.wanted_method in ("GET", "HEAD") and (spec.body is not None or spec.cloud_event is not None):
         yield Problem(f"{path}.body", f"a {spec.wanted_method} has none", "use another method, or `query`")
     if spec.body is not None and len(spec.body.kinds) != 1:
@@ -42,15 +42,16 @@ def _check_request(spec: HttpSpec, path: str) -> Iterator[Problem]:
         remedy = "use dot-separated tokens, such as com.example.done"
         yield Problem(f"{path}.cloudEvent.type", f'"{spec.cloud_event.type}" is not an event type', remedy)
     if (asked := spec.reconcile) is not None:
-        yield from _check_url(asked.url, f"{path}.reconcile.url")
-        yield from _check_headers(asked.headers, f"{path}.reconcile.headers")
+        yield from check_url(asked.url, f"{path}.reconcile.url")
+        yield from check_headers(asked.headers, f"{path}.reconcile.headers")
         if spec.is_repeatable:
             message = "is never asked: the call may be repeated as it is"
             remedy = "leave it out, or write `idempotencyKey: None` where the service heeds no such key"
             yield Problem(f"{path}.reconcile", message, remedy)
 
 
-def _check_url(url: str, path: str) -> Iterator[Problem]:
+def check_url(url: str, path: str) -> Iterator[Problem]:
+    """What is wrong with the literal URL of a service."""
     if "${" in url:
         return
     if "@" in url.split("//", 1)[-1].split("/", 1)[0]:
@@ -59,7 +60,8 @@ def _check_url(url: str, path: str) -> Iterator[Problem]:
         yield Problem(path, "is no http:// or https:// URL", "write it like https://api.example.com/v1")
 
 
-def _check_headers(headers: Sequence[HttpHeader], path: str) -> Iterator[Problem]:
+def check_headers(headers: Sequence[HttpHeader], path: str) -> Iterator[Problem]:
+    """What is wrong with the headers of a request."""
     seen: set[str] = set()
     for index, header in enumerate(headers):
         name = header.name.lower()

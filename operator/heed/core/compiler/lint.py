@@ -155,8 +155,11 @@ def _unstarted(agent: Agent) -> Iterator[Problem]:
         return
     started = {start.task for start in starts}
     started.update(name for handler in agent.spec.handlers if handler.call for name in handler.call.starts)
+    called = {
+        tool.task for task in agent.spec.tasks.values() if task.llm is not None for tool in task.llm.tools
+    }
     for name in agent.spec.tasks:
-        if name not in started:
+        if name not in started | called:
             yield Problem(f"spec.tasks.{name}", "no handler starts this task", "remove it, or start it")
 
 

@@ -22,11 +22,13 @@ from heed.core.cel.variables import (
 )
 from heed.core.compiler import validation
 from heed.core.compiler.authorization import check_permissions
+from heed.core.compiler.llm_tasks import check_llm
 from heed.core.compiler.timers import CompiledTimer, bound_tick, compile_timers
 from heed.core.compiler.validation import Compiler
 from heed.core.compiler.workers import check_worker
 from heed.core.effects import AgentRef
 from heed.core.llm.budget import SharedLimits
+from heed.core.llm.tool_calls import MAX_CALLS
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
@@ -241,6 +243,8 @@ def compile_agent(
     )
     timers = compile_timers(problems, spec)
     validation.check_names(compiler, spec)
+    for name, task in spec.tasks.items():
+        problems += check_llm(name, task, spec, f"spec.tasks.{name}") if task.llm is not None else ()
     problems += check_worker(spec)
     validation.check_rate_limit(compiler, spec)
     check_permissions(problems, agent, permissions)
@@ -262,7 +266,12 @@ def compile_agent(
         max_age=None if spec.session.max_age is None else parse_duration(spec.session.max_age),
         announces_ends=spec.session.on_expire == "Emit",
         limit=DataLimit.of(
-            plus(opening, *(_work(reaction, tasks) for reaction in reactions), _retrying(tasks))
+            plus(
+                opening,
+                *(_work(reaction, tasks) for reaction in reactions),
+                _retrying(tasks),
+                _calling_tools(spec, tasks),
+            )
         ),
         reads_others=any(item.namespace for item in subscriptions),
         slots=_slots(spec),
@@ -319,6 +328,13 @@ def _retrying(tasks: Mapping[str, TaskTemplate]) -> Bound:
     return peak(NO_WORK, *(_rendering(task.template) for task in tasks.values() if task.retry is not None))
 
 
+def _calling_tools(spec: AgentSpec, tasks: Mapping[str, TaskTemplate]) -> Bound:
+    """The work of rendering as many tasks as one turn of a model may call, each the most costly of its tools."""
+    called = {tool.task for task in spec.tasks.values() if task.llm is not None for tool in task.llm.tools}
+    found = [tasks[name] for name in called if name in tasks]
+    return scale(peak(NO_WORK, *(_rendering(task.template) for task in found)), MAX_CALLS)
+
+
 def _rendering(template: Template | None) -> Bound:
     return plus(template.cost.work, scale(template.cost.size, RENDER_WORK)) if template else NO_WORK
 
@@ -337,6 +353,8 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
     guard = expands_variables if _is_read_by_kubelet(task) else None
     template = compiler.template(task.work, f"{path}.{task.kind}", guard)
     validation.check_work(compiler, task, template, path)
+    if task.llm is not None:
+        validation.check_values(compiler, task.llm.template, f"{path}.llm")
     judge = Compiler(compiler.problems, APPROVER_VARIABLES)
     validation.check_attempts(compiler, task, path)
     return TaskTemplate(

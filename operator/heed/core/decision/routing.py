@@ -181,7 +181,7 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
         return "stale"
     if (attempt := read_attempt(event)) is not None and not _is_at(record, attempt):
         return "stale"
-    if event.type == names.TASK_FAILED and (outcome := _try_again(step, task_id, record)) is not None:
+    if (outcome := _try_again(step, task_id, record)) is not None:
         return outcome
     event, answer = step.event, None
     if record.kind == "approval":
@@ -215,11 +215,12 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
 
 
 def _try_again(step: Step, task_id: str, record: PendingTask) -> Outcome | None:
-    """What follows the failure of an attempt; None where the task has failed with it."""
-    attempt = read_attempt(step.event)
-    if record.loop is not None and attempt is not None and not is_final(_reason(step.event)):
-        return take_lost_call(step, task_id, record)
-    return retry_task(step, task_id, record)
+    """What follows the end of an attempt; None where the task has ended with it. A call of a model ends in a report."""
+    attempt, event = read_attempt(step.event), step.event
+    if record.loop is not None and attempt is not None:
+        if event.type == names.TASK_COMPLETED or not is_final(_reason(event)):
+            return take_lost_call(step, task_id, record)
+    return retry_task(step, task_id, record) if event.type == names.TASK_FAILED else None
 
 
 def _leave_tools(step: Step, tools: Mapping[str, PendingTask]) -> None:

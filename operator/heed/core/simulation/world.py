@@ -27,6 +27,9 @@ from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd,
 from heed.core.events import Event, Received
 from heed.core.ledger import ledger
 from heed.core.ledger.ledger import Ledger
+from heed.core.llm.loop_record import LoopRecord
+from heed.core.llm.turn_events import TurnReport
+from heed.core.llm.turn_report import report_to_json
 from heed.core.schema.job_spec import explain_no_job
 from heed.core.simulation.approval_stubs import stubbed_answer
 from heed.core.simulation.object_stubs import play_objects
@@ -259,7 +262,7 @@ class SimulatedWorld:
         end = TaskEnd(
             task_id=task_id,
             id=names.digest(cause, names.attempt_id(task_id, record.attempt)),
-            attempt=attempt,
+            attempt=None if record.loop is not None else attempt,  # one of a model ends as a whole
             at=at,
             completed=answer.reason is None,
             result=answer.result,
@@ -270,6 +273,21 @@ class SimulatedWorld:
             container=answer.container,
         )
         self._report(agent, record, end, "task")
+
+    def say_turn(self, agent: AgentRef, task_id: str, report: TurnReport) -> None:
+        """Let the call of the model that is under way be answered, with calls of tools or the result."""
+        record = self.ledgers[agent].pending_tasks[task_id]
+        state = LoopRecord.load(record.loop or "").state
+        attempt_id = names.attempt_id(task_id, record.attempt)
+        event = Event(
+            names.digest("turn", attempt_id),
+            names.agent_source(agent.namespace, agent.name),
+            names.TASK_TURN,
+            report_to_json(replace(report, turn=state.turn, attempt=state.attempt)),
+            datacontenttype="application/json",
+        )
+        subject = names.task_subject(agent.namespace, agent.name, attempt_id, event.type)
+        self.caused.append(SimulatedMessage(subject, event, "task"))
 
     def _report(self, agent: AgentRef, record: PendingTask, end: TaskEnd, origin: Origin) -> None:
         self._publish_end(agent, end.task_id, end_event(agent, record, end), origin)

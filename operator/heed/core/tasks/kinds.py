@@ -10,4 +10,5 @@ LEDGER_KINDS: Final = frozenset(("wait", "approval"))
 FUNCTION: Final = "function"
 HTTP: Final = "http"
 LLM: Final = "llm"  # turns of a model and of tools: an attempt is one call of the model
-WORKER_KINDS: Final = frozenset((FUNCTION, HTTP))
+WORKER_KINDS: Final = frozenset((FUNCTION, HTTP, LLM))
+CALL_KINDS: Final = frozenset((HTTP, LLM))  # what Heed's own code in a worker does

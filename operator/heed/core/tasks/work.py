@@ -15,7 +15,7 @@ from heed.core.codec.strict_json import check_no_nul
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.policy.permissions import Permissions
-from heed.core.tasks.kinds import HTTP
+from heed.core.tasks.kinds import HTTP, LLM
 from heed.core.tasks.resource import ObjectKind
 from heed.core.tasks.retry import add_delay, seconds_between
 from heed.errors import MalformedEvent
@@ -41,8 +41,8 @@ def work_problem(permissions: Permissions, kind: str, spec: Mapping[str, Any]) -
     if kind == "resource":
         created = ObjectKind.of(spec.get("template") or {})
         return permissions.resource_problem(created.group, created.kind)
-    if kind == HTTP:
-        return permissions.egress_problem(spec.get("url"))
+    if kind in (HTTP, LLM):
+        return permissions.egress_problem(spec.get("url" if kind == HTTP else "baseURL"))
     return permissions.job_problem(spec) if kind == "job" else None
 
 

@@ -10,7 +10,7 @@ from heed.bus.function_runner import FunctionTasks
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
-from heed.core.tasks.kinds import FUNCTION, HTTP
+from heed.core.tasks.kinds import FUNCTION, HTTP, LLM
 from heed.engine.deciders import Deciders
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import Observer
@@ -122,6 +122,8 @@ class LoopFactory:
             runners[FUNCTION] = self._functions.runner_of(agent, loop)
         if self._functions is not None and any(task.kind == HTTP for task in program.tasks.values()):
             runners[HTTP] = self._functions.caller_of(agent, loop, program.permissions)
+        if self._functions is not None and any(task.kind == LLM for task in program.tasks.values()):
+            runners[LLM] = self._functions.asker_of(agent, loop, program.permissions)
         task = asyncio.create_task(loop.run(TaskRunners(loop, runners)), name=f"agent {agent}")
         task.add_done_callback(lambda done: _ended(agent, done))
         return RunningLoop(program, basis, body, loop, runner, resources, store, task)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from heed.api.agent import Agent
 from heed.api.http_task import HttpSpec
+from heed.api.llm_task import LlmSpec
 from heed.api.secret_refs import SecretKeyRef
 from heed.core.compiler.workers import WORKER_CONTAINER
 from heed.worker.call_items import CALLS
@@ -31,20 +32,21 @@ class KeptWorkers:
         worker = agent.spec.worker
         if worker is not None and worker.template is not None:
             return cls(worker.template, worker.replicas, worker.digest)
-        if image is None or not http_specs(agent) or (worker is not None and worker.address is not None):
+        if image is None or not call_specs(agent) or (worker is not None and worker.address is not None):
             return None
         container = {"name": WORKER_CONTAINER, "image": image, "args": ["worker"]}
         return cls({"spec": {"containers": [container]}})
 
 
-def http_specs(agent: Agent) -> Mapping[str, HttpSpec]:
+def call_specs(agent: Agent) -> Mapping[str, HttpSpec | LlmSpec]:
     """The calls of an Agent, by the names of its tasks."""
-    return {name: task.http for name, task in agent.spec.tasks.items() if task.http is not None}
+    specs = {name: task.http or task.llm for name, task in agent.spec.tasks.items()}
+    return {name: spec for name, spec in specs.items() if spec is not None}
 
 
 def add_calls(pod: dict[str, Any], container: dict[str, Any], agent: Agent) -> None:
     """Let the worker of a pod make the Agent's calls: the variable that says so, and the Secrets that they need."""
-    specs = http_specs(agent)
+    specs = call_specs(agent)
     if not specs:
         return
     env = list(container.get("env") or [])

@@ -12,7 +12,7 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.workers import WORKER_CONTAINER, worker_container
 from heed.core.effects import AgentRef
 from heed.kube.client.task_metadata import author_keys, owner_reference
-from heed.kube.workers.callers import KeptWorkers, add_calls, http_specs
+from heed.kube.workers.callers import KeptWorkers, add_calls
 
 Body = Mapping[str, Any]
 HEALTH_PORT: Final = 8081
@@ -24,6 +24,7 @@ CREDENTIALS_VOLUME: Final = "heed-nats"
 CREDENTIALS_FOLDER: Final = "/heed-nats"
 TMP_VOLUME: Final = "heed-tmp"
 MIN_DRAIN_S: Final = 60  # seconds for the handlers that a worker runs when it is told to stop
+MODEL_CALL: Final = "10m"  # the longest that a worker waits for a model
 MAX_DRAIN_S: Final = 3600  # seconds for its functions
 MIN_READY_S: Final = (
     5  # seconds that a new pod is ready before an old one ends: the new code is asked by then
@@ -137,7 +138,10 @@ def drain_seconds(agent: Agent) -> int:
     """Seconds that a worker may need to finish what it has begun: as long as its longest function or call may take."""
     functions = [task for task in agent.spec.tasks.values() if task.function is not None]
     limits = [task.attempt_timeout or task.timeout for task in functions]
-    limits += [spec.timeouts.total for spec in http_specs(agent).values()]
+    limits += [task.http.timeouts.total for task in agent.spec.tasks.values() if task.http is not None]
+    limits += [
+        task.attempt_timeout or MODEL_CALL for task in agent.spec.tasks.values() if task.llm is not None
+    ]
     longest = max((MAX_DRAIN_S if item is None else parse_duration(item) for item in limits), default=0)
     return min(MIN_DRAIN_S + longest, MAX_DRAIN_S)
 

@@ -13,6 +13,9 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.events import Event as CloudEvent
 from heed.core.ledger.ledger import Ledger
+from heed.core.llm.model_answer import Usage
+from heed.core.llm.transcript import ToolCall
+from heed.core.llm.turn_events import TurnReport
 from heed.core.simulation.steps import Delivery, SimulatedMessage, SimulationStep, StubbedEnd
 from heed.core.simulation.world import SimulatedWorld, with_uid
 from heed.sdk.agent import Agent
@@ -244,6 +247,28 @@ class Simulation:
             raise AssertionError("\n".join([message, *self._troubles()]))
         program, task_id, record = found
         self._world.end_task(program.agent, task_id, end, self._world.now, record.attempt)
+        self._settle()
+
+    def turn(
+        self,
+        task: Task[Any] | str,
+        *calls: tuple[str, Mapping[str, Any]],
+        session: str | None = None,
+        tokens: int = 0,
+    ) -> None:
+        """Let the model of the oldest open task of a name call tools: each a name and its arguments.
+
+        They are tasks then, which end like others. The model's answer is what the task completes with.
+        """
+        found = next((item for item in self._open(task, session) if item[2].tools is None), None)
+        if found is None or found[2].loop is None:
+            raise AssertionError(f"no call of a model is under way for {task_name(task)}")
+        program, task_id, _ = found
+        wanted = tuple(
+            ToolCall(f"call_{number}", name, "", dict(arguments))
+            for number, (name, arguments) in enumerate(calls)
+        )
+        self._world.say_turn(program.agent, task_id, TurnReport(0, 0, wanted, usage=Usage(tokens, 0)))
         self._settle()
 
     def _open(self, task: Task[Any] | str | None, session: str | None) -> Any:
