@@ -217,6 +217,15 @@ async def is_gone(heed: Heed, attempt: str) -> bool:
             "heed.tasks.mallory.other.t-1.dev.heed.task.done", id="of another Agent in its namespace"
         ),
         pytest.param("heed.tasks.alice.victim.t-1.dev.heed.task.progress", id="progress of another Agent"),
+        pytest.param("heed.tasks.alice.victim.t-1.dev.heed.task.turn", id="turn of another Agent's model"),
+        pytest.param("heed-transcript.alice.victim.t-1.0", id="transcript of another Agent"),
+        pytest.param("heed-transcript.mallory.other.t-1.0", id="transcript of another one in its namespace"),
+        pytest.param(
+            "$JS.API.DIRECT.GET.HEED_TRANSCRIPTS.heed-transcript.alice.victim.t-1.0", id="read a transcript"
+        ),
+        pytest.param("$JS.API.DIRECT.GET.HEED_TRANSCRIPTS", id="read any transcript"),
+        pytest.param("$JS.API.STREAM.MSG.GET.HEED_TRANSCRIPTS", id="read transcripts"),
+        pytest.param("$JS.API.STREAM.PURGE.HEED_TRANSCRIPTS", id="purge transcripts"),
         pytest.param("heed.tasks.mallory.spy.t-1.dev.heed.task.result", id="result of a Job"),
         pytest.param("heed.tasks.mallory.spy.t-1.dev.heed.task.completed", id="the end as an event"),
         pytest.param("heed.events.mallory.com.example.x", id="event"),
