@@ -16,6 +16,7 @@ from heed.api.fields import (
     parse_duration,
 )
 from heed.api.handler import HandlerSpec
+from heed.api.llm_task import ModelBudgetsSpec
 from heed.api.status import FreeMap
 from heed.api.task import MAX_SLOTS, TaskSpec
 from heed.api.timer import TimerSpec
@@ -197,6 +198,10 @@ class AgentSpec(Model):
             description="How many tasks of all names run at once, waits and approvals not counted; others are queued.",
         ),
     ] = None
+    model_budgets: Annotated[
+        ModelBudgetsSpec,
+        Field(description="What `llm` tasks may spend together: in a session, and on a day."),
+    ] = ModelBudgetsSpec()
     worker: Annotated[
         WorkerSpec | None,
         Field(description="The Agent's code; needed where handlers or tasks name functions."),

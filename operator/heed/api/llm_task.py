@@ -12,12 +12,11 @@ from heed.api.status import FreeMap
 MAX_BASE_URL_CHARS: Final = 2048
 MAX_TEXT_CHARS: Final = 64 * 1024
 MAX_TURNS: Final = 150
-MAX_TOOL_CALLS: Final = 10_000
 MAX_TOKENS: Final = 10**12
 TOOL_NAME_PATTERN: Final = r"^[A-Za-z0-9_-]{1,64}$"
-MONEY_PATTERN: Final = r"^[0-9]{1,7}(\.[0-9]{1,6})?$"
+MONEY_PATTERN: Final = r"^[0-9]{1,6}(\.[0-9]{1,6})?$"
 
-Money = Annotated[str, Field(pattern=MONEY_PATTERN, max_length=14)]
+Money = Annotated[str, Field(pattern=MONEY_PATTERN, max_length=13)]
 
 
 class ModelImage(Model):
@@ -150,8 +149,8 @@ class ModelPrice(Model):
     ] = "USD"
 
 
-class ModelBudgetSpec(Model):
-    """The most that may be spent. It is reserved before each call, and one that could cross it is not made."""
+class ModelAllowance(Model):
+    """The most that tasks of models may spend together."""
 
     tokens: Annotated[
         StrictInt | None, Field(ge=1, le=MAX_TOKENS, description="Input and output of all calls.")
@@ -160,11 +159,26 @@ class ModelBudgetSpec(Model):
         Money | None, Field(description="In the currency of `price`, with six decimal places at most.")
     ] = None
     turns: Annotated[
+        StrictInt | None, Field(ge=1, le=MAX_TOKENS, description="Calls of models that are answered.")
+    ] = None
+    tool_calls: Annotated[StrictInt | None, Field(ge=0, le=MAX_TOKENS, description="Calls of tools.")] = None
+
+
+class ModelBudgetSpec(ModelAllowance):
+    """The most that one task may spend. It is reserved before each call, and one that could cross it is not made."""
+
+    turns: Annotated[
         StrictInt | None, Field(ge=1, le=MAX_TURNS, description="Calls of the model that are answered.")
     ] = None
-    tool_calls: Annotated[StrictInt | None, Field(ge=0, le=MAX_TOOL_CALLS, description="Calls of tools.")] = (
-        None
-    )
+
+
+class ModelBudgetsSpec(Model):
+    """What the Agent's tasks of models may spend together, beside what each may by itself. One currency for all."""
+
+    session: Annotated[
+        ModelAllowance | None, Field(description="In one session, from its first event to its end.")
+    ] = None
+    day: Annotated[ModelAllowance | None, Field(description="On one day (UTC) of stream time.")] = None
 
 
 class LlmSpec(Model):

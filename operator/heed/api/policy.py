@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_va
 from heed import names
 from heed.api.fields import Duration, Model, Namespace, TypePattern, parse_duration
 from heed.api.kube_object import KubeObject, ObjectMeta, parse_object
+from heed.api.llm_task import MAX_TOKENS, Money
 from heed.api.selectors import LabelSelector
 
 MAX_POLICY_ITEMS: Final = 64
@@ -136,6 +137,26 @@ class AllowedEgress(Model):
     ] = []
 
 
+class ModelLimits(Model):
+    """What calls of models of one Agent may take on a day (UTC) of stream time. An absent one is no limit."""
+
+    tokens_per_day: Annotated[
+        StrictInt | None, Field(ge=0, le=MAX_TOKENS, description="Input and output of all calls.")
+    ] = None
+    cost_per_day: Annotated[
+        Money | None,
+        Field(
+            description="By the prices of the tasks, all in one currency, with six decimal places at most."
+        ),
+    ] = None
+    turns_per_day: Annotated[
+        StrictInt | None, Field(ge=0, le=MAX_TOKENS, description="Calls of models that are answered.")
+    ] = None
+    tool_calls_per_day: Annotated[
+        StrictInt | None, Field(ge=0, le=MAX_TOKENS, description="Calls of tools.")
+    ] = None
+
+
 class PolicyLimits(Model):
     """Quotas of one Agent. An absent one is no limit."""
 
@@ -153,6 +174,12 @@ class PolicyLimits(Model):
         Field(
             description="The shortest time between two ticks of a timer, a day at most, such as 1m. A cron expression "
             "is measured by its times of day. Of several policies the shortest counts."
+        ),
+    ] = None
+    model: Annotated[
+        ModelLimits | None,
+        Field(
+            description="What calls of models may take. Each policy counts for itself, and all have to hold."
         ),
     ] = None
 
@@ -290,6 +317,13 @@ def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
         event_sources=[] if selector.selects_all else None,
         deliveries=[] if selector.selects_all else None,
         egress=[],
-        limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0, timers=0),
+        limits=PolicyLimits(
+            sessions=0,
+            pending_tasks=0,
+            tasks_per_minute=0,
+            hops=0,
+            timers=0,
+            model=ModelLimits(tokens_per_day=0),
+        ),
     )
     return AgentPolicy(metadata=ObjectMeta.model_validate(document["metadata"]), spec=nothing)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from heed.api.policy import parse_policy
+from heed.api.policy import closed_policy, parse_policy
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
+from heed.core.llm.budget import Limit, SharedLimits
 from heed.core.policy.permissions import resolve_permissions
 from heed.errors import PolicyViolation
 from tests.builders.agents import job, manifest, nap, problems
@@ -102,3 +103,44 @@ def test_policies_say_which_endpoints_may_be_asked() -> None:
     under("models.example.com")
     with pytest.raises(PolicyViolation, match=r"llm\.baseURL"):
         under("other.example.com")
+
+
+def test_budgets_of_agent_and_policies_become_limits() -> None:
+    document = asking()
+    document["spec"]["modelBudgets"] = {"session": {"turns": 1000}, "day": {"cost": "2.50", "toolCalls": 0}}
+    policies = [
+        parse_policy(
+            {
+                "apiVersion": "heed.dev/v1alpha1",
+                "kind": "AgentPolicy",
+                "metadata": {"name": name, "namespace": "demo"},
+                "spec": {"agentSelector": {}, "limits": {"model": limits}},
+            }
+        )
+        for name, limits in (
+            ("thrifty", {"tokensPerDay": 5, "costPerDay": "0.000001"}),
+            ("calm", {"turnsPerDay": 7, "toolCallsPerDay": 8}),
+        )
+    ]
+    agent = parse_agent(document)
+
+    limits = compile_agent(agent, resolve_permissions(agent.metadata, policies)).shared_limits
+
+    assert limits == SharedLimits(
+        session=Limit(turns=1000),
+        day=Limit(cost=25 * 10**11, tool_calls=0),
+        policies={"demo/thrifty": Limit(tokens=5, cost=10**6), "demo/calm": Limit(turns=7, tool_calls=8)},
+    )
+
+
+def test_an_agent_under_a_policy_that_cannot_be_read_asks_no_model() -> None:
+    document = {
+        "apiVersion": "heed.dev/v1alpha1",
+        "kind": "AgentPolicy",
+        "metadata": {"name": "broken", "namespace": "demo"},
+        "spec": {"agentSelector": {}},
+    }
+
+    limits = closed_policy(document).spec.limits
+
+    assert limits is not None and limits.model is not None and limits.model.tokens_per_day == 0

@@ -23,6 +23,7 @@ from heed.core.cel.variables import (
 from heed.core.compiler import validation
 from heed.core.compiler.authorization import check_permissions
 from heed.core.compiler.llm_tasks import check_llm
+from heed.core.compiler.model_limits import compile_shared_limits
 from heed.core.compiler.timers import CompiledTimer, bound_tick, compile_timers
 from heed.core.compiler.validation import Compiler
 from heed.core.compiler.workers import check_worker
@@ -278,6 +279,7 @@ def compile_agent(
         permissions=permissions,
         schemas=schemas,
         timers=timers,
+        shared_limits=compile_shared_limits(spec.model_budgets, permissions),
     )
 
 

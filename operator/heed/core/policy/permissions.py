@@ -95,6 +95,17 @@ class ShortestPeriod:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelQuota:
+    """What a policy allows calls of models to take on a day. `cost` is an amount as the policy has it."""
+
+    policy: str
+    tokens: int | None = None
+    cost: str | None = None
+    turns: int | None = None
+    tool_calls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Quotas:
     """How much there may be; None is as much as there is room for."""
 
@@ -104,6 +115,7 @@ class Quotas:
     hops: Quota | None = None
     timers: Quota | None = None
     timer_period: ShortestPeriod | None = None
+    models: tuple[ModelQuota, ...] = ()
 
 
 NO_QUOTAS: Final = Quotas()
@@ -274,6 +286,7 @@ def resolve_permissions(
             hops=_cap(selecting, lambda limits: limits.hops),
             timers=_cap(selecting, lambda limits: limits.timers),
             timer_period=_shortest_period(selecting),
+            models=tuple(_model_quotas(selecting)),
         ),
         grants=tuple(_granted(own, grants)),
     )
@@ -290,6 +303,19 @@ def unite_allowed(
         return None
     allowed = dict.fromkeys(item(each) for policy in having for each in field(policy.spec) or ())
     return AllowList(tuple(allowed), tuple(map(_name, having)))
+
+
+def _model_quotas(policies: Sequence[AgentPolicy]) -> Iterator[ModelQuota]:
+    for policy in policies:
+        limits = None if policy.spec.limits is None else policy.spec.limits.model
+        if limits is not None:
+            yield ModelQuota(
+                _name(policy),
+                limits.tokens_per_day,
+                limits.cost_per_day,
+                limits.turns_per_day,
+                limits.tool_calls_per_day,
+            )
 
 
 def _cap(policies: Sequence[AgentPolicy], field: Callable[[PolicyLimits], int | None]) -> Quota | None:
