@@ -199,6 +199,35 @@ async def test_where_workers_do_not_answer_one_event_asks_until_they_do() -> Non
     assert sorted(workers.asked[9:]) == [["2", "7"], ["3", "8"], ["4", "9"], ["5", "10"], ["6"]]
 
 
+class Slow(Workers):
+    """Workers that answer no request of more than four calls in time."""
+
+    late = 0
+
+    async def ask(
+        self, agent: AgentRef, digest: str, calls: Sequence[CodeCall]
+    ) -> Sequence[CodeAnswer | FailedAnswer]:
+        answers = await super().ask(agent, digest, calls)
+        if len(calls) > 4:
+            self.late += 1
+            raise CodeUnavailable("no worker answered in time")
+        return answers
+
+
+async def test_a_request_has_no_more_calls_than_workers_answer_in_time() -> None:
+    reading = Reading([counted(number, "s") for number in range(1, 201)], workers := Slow())
+
+    while reading.events:
+        try:
+            await reading.decide()
+        except CodeUnavailable:
+            reading.decider.stop()
+
+    assert reading.ledger.totals.handled == 200
+    assert workers.late < 4 + 200 / 8
+    assert max(map(len, workers.asked[20:])) == 5
+
+
 async def test_what_was_asked_for_ahead_of_time_ends_with_the_reading() -> None:
     reading = Reading([counted(1, "a"), counted(2, "b")], workers := Gated("b"))
     await reading.decide()

@@ -12,7 +12,7 @@ from heed.core.decision.code import CodeCall, FailedAnswer, KnownAnswers
 from heed.core.effects import AgentRef
 from heed.core.events import Received
 from heed.engine.ports import CodeWorkers
-from heed.engine.session_run import SessionRun
+from heed.engine.session_run import MAX_RUN, SessionRun
 from heed.errors import AnswerLate, CodeUnavailable
 
 MAX_REQUESTS: Final = 64  # of an Agent at once, each of another session: a reply may be as large as a message
@@ -36,6 +36,7 @@ class LookAhead:
         self._unforeseen: dict[str, Request] = {}  # by the call's digest
         self._bytes = 0  # of answers to events that are not decided
         self._reply_bytes = 0  # of the last answers to a request
+        self._most = MAX_RUN  # calls of a request: fewer where requests had no answer in time
         self.doubtful = False  # whether the last request that an event waited for had no answer
 
     def add(self, received: Received, call: CodeCall) -> None:
@@ -127,7 +128,7 @@ class LookAhead:
             self._queue.append(run)
 
     def _send(self, run: SessionRun) -> Request:
-        calls = run.take()
+        calls = run.take(self._most)
         run.request = request = asyncio.create_task(self._request(run, calls))
         self._requests.add(request)
         request.add_done_callback(self._requests.discard)
@@ -149,12 +150,15 @@ class LookAhead:
         try:
             answers = await self._workers.ask(self._agent, self._digest, calls)
         except CodeUnavailable as failure:
+            self._most = max(1, self._most // 2)
             if run.asked is asked:
                 run.settle(0)
                 run.blocked = True
             return failure
         finally:
             self._requests.discard(own)
+        if len(calls) >= self._most:
+            self._most = min(MAX_RUN, len(calls) + 1)
         for item, answer in zip(asked, answers, strict=False):
             call, count = run.adapt(item), count + 1
             item.size = self._known.add(call, answer)

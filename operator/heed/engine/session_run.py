@@ -57,14 +57,14 @@ class SessionRun:
         self.waiting.append(ForeseenCall(received, call, to_json(call.variables)))
         self.last = received.sequence
 
-    def take(self) -> list[CodeCall]:
-        """The calls of the next request, which all count as made in the session as it is now.
+    def take(self, most: int) -> list[CodeCall]:
+        """The calls of the next request, `most` of them, which all count as made in the session as it is now.
 
         A call with pending tasks is alone, and what comes after it is not foreseen: its answer may start other tasks.
         """
         self.asked = [self.waiting.popleft()]
-        alone = self.asked[0].call.pending
-        while self.waiting and len(self.asked) < self.limit and not (alone or self.waiting[0].call.pending):
+        alone, limit = self.asked[0].call.pending, min(self.limit, most)
+        while self.waiting and len(self.asked) < limit and not (alone or self.waiting[0].call.pending):
             self.asked.append(self.waiting.popleft())
         self.blocked = bool(alone or (self.waiting and self.waiting[0].call.pending))
         self.limit = min(MAX_RUN, 2 * self.limit)
