@@ -37,7 +37,7 @@ create, delete, get, list and watch.
 With `{worker_settings}` it may do this as well, and users who may create [Agents](workers.md) can have it done:
 
 {worker_table}
-Without, an Agent with `spec.worker.template` says `WorkerReady=False`, `Refused`.
+Without, an Agent with `spec.worker.template` or `http` tasks says `WorkerReady=False`, `Refused`.
 
 ## The gateway
 

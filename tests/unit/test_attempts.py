@@ -611,7 +611,7 @@ def test_an_attempt_that_is_not_to_be_repeated_is_the_last_one(said: Any, final:
     assert (task not in decision.ledger.pending_tasks) is final
 
 
-@pytest.mark.parametrize("reason", ["CallLost", "DeadlineExceeded", "HttpUnreachable"])
+@pytest.mark.parametrize("reason", ["CallLost", "DeadlineExceeded", "BadResult", "Error", "HttpUnreachable"])
 @pytest.mark.parametrize("key", ["PerTask", "None"])
 def test_a_call_is_not_repeated_where_it_may_have_been_served(reason: str, key: str) -> None:
     http = {"url": "https://a.test", "method": "POST", "idempotencyKey": key}

@@ -1,6 +1,7 @@
 """What of an answer becomes the result."""
 
 import base64
+import sys
 from typing import Any
 
 import pytest
@@ -59,3 +60,12 @@ async def test_the_answer_to_head_has_no_body() -> None:
         end = await make_call({"url": service.url, "method": "HEAD"})
 
     assert end["result"] == {"status": 200, "headers": {}}
+
+
+async def test_a_worker_without_cel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "heed.core.tasks.http_response", None)
+    async with serving(reply(200, b"{}", Content_Type="application/json")) as service:
+        end = await make_call({"url": service.url, "result": {"reduce": "response.status"}})
+
+    assert (end["reason"], end["retryable"]) == ("ExpressionFailed", False)
+    assert end["message"] == "result.reduce needs CEL, which this worker lacks; install heed[calls]"

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from heed.api.policy import parse_policy
 from heed.api.validation import parse_agent
+from heed.cli.main import main
 from heed.core.compiler.program import compile_agent
 from heed.core.events import Event
 from heed.core.policy.permissions import resolve_permissions
@@ -103,6 +105,15 @@ def test_a_service_may_answer_later(settled: bool, emitted: tuple[str, Any]) -> 
     simulation.advance("3h")
 
     assert [(event.type, event.data) for event in simulation.emitted] == [emitted]
+
+
+def test_a_simulation_shows_what_is_called(tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_text(yaml.safe_dump(AGENT))
+    placed = '{"type": "com.example.order.placed", "data": {"order": "o-1", "cents": 1}}'
+    (tmp_path / "events.jsonl").write_text(placed)
+    words = ["simulate", "-f", str(tmp_path / "agent.yaml"), str(tmp_path / "events.jsonl")]
+
+    assert "calls https://payments.example.com/v1/charges" in CliRunner().invoke(main, words).output
 
 
 def test_each_reason_of_a_failure_is_explained() -> None:

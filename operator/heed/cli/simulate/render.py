@@ -90,7 +90,7 @@ def _delivery(delivery: Json) -> Iterator[str]:
 
 
 def _work(task: Json) -> str:
-    """What is done: a Job's command, the object of a resource task, what an approval asks, until when a wait lasts."""
+    """What is done: a Job's command, a resource's object, what an approval asks, until when to wait, what is called."""
     spec = task["spec"]
     match task["kind"]:
         case "resource":
@@ -100,6 +100,8 @@ def _work(task: Json) -> str:
             return f"asks: {visible(spec['title'])}{until}"
         case "wait":
             return f"until {_brief_time(spec['until'])}"
+        case "http":
+            return f"calls {visible(str(spec['url']))}"
         case _:
             return _command(spec)
 

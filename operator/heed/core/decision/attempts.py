@@ -26,7 +26,8 @@ from heed.core.tasks.slots import enqueue
 from heed.core.tasks.work import begin_attempt
 from heed.errors import DecisionFailed
 
-UNKNOWN_OUTCOMES: Final = frozenset((CALL_LOST, REASON_DEADLINE))  # of a call, which may have been served
+# Of a call that may have been served: nobody knows, or its answer cannot be told.
+UNKNOWN_OUTCOMES: Final = frozenset((CALL_LOST, REASON_DEADLINE, "BadResult", "Error"))
 MAX_RETRY_AFTER_S: Final = 24 * 3600.0
 
 
