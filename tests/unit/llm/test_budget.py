@@ -73,6 +73,15 @@ def test_a_call_that_used_more_than_was_reserved_is_counted_and_the_last() -> No
     assert short(accounts, "b", Amount(tokens=1), TOKENS)
 
 
+def test_a_limit_that_is_exceeded_is_no_matter_of_what_is_not_asked_for() -> None:
+    limits = {TASK: Limit(tokens=100, tool_calls=5)}
+    accounts = settle(reserved({}, "a", Amount(tokens=90), limits), "a", Amount(tokens=120))
+    accounts = reserved(accounts, "b", Amount(tool_calls=2), limits)
+    accounts = reserved(accounts, "c", Amount(tool_calls=3), limits)
+    assert accounts[TASK].committed == Amount(tokens=120, tool_calls=5)
+    assert short(accounts, "d", Amount(tool_calls=1), limits).measure == "tool_calls"
+
+
 def test_nothing_is_reserved_where_one_of_the_scopes_has_no_room() -> None:
     limits = {TASK: Limit(tokens=100), POLICY: Limit(cost=5)}
     found = short({}, "a", Amount(tokens=1, cost=6), limits)

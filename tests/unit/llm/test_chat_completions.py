@@ -324,6 +324,23 @@ def test_a_prompt_that_was_cut_in_silence_is_noticed() -> None:
     assert isinstance(outcome, Failure) and outcome.reason is FailureReason.SILENTLY_TRUNCATED
 
 
+def test_an_endpoint_that_counts_no_input_has_cut_nothing() -> None:
+    body = chat_body(usage={"prompt_tokens": 0, "completion_tokens": 5})
+    outcome = read_chat_answer(http_answer(body), model_call([Prompt.of("user", "word " * 100)]), NOW)
+    assert isinstance(outcome, Answer) and outcome.usage == Usage(0, 5)
+
+
+@pytest.mark.parametrize(("status", "fine"), [(199, False), (200, True), (299, True), (300, False)])
+def test_an_answer_has_a_status_of_success(status: int, fine: bool) -> None:
+    outcome = read_chat_answer(http_answer(chat_body(), status), model_call(), NOW)
+    assert isinstance(outcome, Answer) is fine
+
+
+@pytest.mark.parametrize(("said", "model"), [("large", "large"), (None, "small"), ("", "small")])
+def test_the_model_is_the_one_that_answered(said: str | None, model: str) -> None:
+    assert answer(chat_body(model=said)).model == model
+
+
 def test_a_structured_answer_is_checked_here() -> None:
     output = CheckedSchema.of(ORDER_SCHEMA)
     good = answer(chat_body({"content": '```json\n{"order": "7"}\n```'}), output=output)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.llm.endpoint_errors import parse_error, read_error
-from heed.core.llm.model_answer import RETRY_RULES, EndpointAnswer, Failure, FailureReason
+from heed.core.llm.endpoint_errors import MAX_INNER_ERRORS, parse_error, read_error, read_error_member
+from heed.core.llm.model_answer import MAX_MESSAGE_CHARS, RETRY_RULES, EndpointAnswer, Failure, FailureReason
 from heed.core.llm.overflow_messages import MAX_SEARCHED_CHARS, says_overflow
 from tests.builders.models import NOW, http_answer
 
@@ -152,7 +152,7 @@ def test_google_says_in_the_body_how_long_to_wait() -> None:
         (b'{"error": null}', ""),
         (b'{"message": "plain", "type": "x"}', "plain"),
         (b'{"detail": [{"loc": 1}]}', ""),
-        (b"[" * 100_000, "[" * 399 + "…"),
+        (b"[" * 100_000, "[" * MAX_SEARCHED_CHARS),
     ],
 )
 def test_a_message_is_found_in_any_body(body: bytes, message: str) -> None:
@@ -163,6 +163,51 @@ def test_the_words_of_a_refused_key_are_not_repeated() -> None:
     body = json.dumps(error("Incorrect API key provided: sk-canary")).encode()
     assert "canary" not in read(body, 401).message
     assert "canary" in read(body, 400).message  # who holds the key takes it out of messages
+
+
+def test_an_overflow_is_found_behind_the_words_of_proxies_and_told_in_short() -> None:
+    failure = read(error("litellm.BadRequestError: " + "x" * 1000 + " the prompt is too long"), 400)
+    assert failure.reason is FailureReason.CONTEXT_OVERFLOW
+    assert len(failure.message) == MAX_MESSAGE_CHARS
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 498, 500, 599])
+def test_statuses_that_pass(status: int) -> None:
+    assert read(b"", status).reason is FailureReason.ENDPOINT_AWAY
+
+
+@pytest.mark.parametrize(
+    ("member", "reason", "status"),
+    [
+        ({"code": 429}, FailureReason.RATE_LIMITED, 429),
+        ({"code": "429"}, FailureReason.RATE_LIMITED, 429),
+        ({"code": 400, "message": "no such model"}, FailureReason.INVALID_REQUEST, 400),
+        ({"code": "bad"}, FailureReason.ENDPOINT_AWAY, 500),
+        ({"code": "1234"}, FailureReason.ENDPOINT_AWAY, 500),
+        ({"code": "٤٢٩"}, FailureReason.ENDPOINT_AWAY, 500),
+        ({"code": True}, FailureReason.ENDPOINT_AWAY, 500),
+        ({"code": "invalid_prompt", "message": "flagged"}, FailureReason.CONTENT_FILTERED, 500),
+        ("upstream is away", FailureReason.ENDPOINT_AWAY, 500),
+    ],
+)
+def test_an_error_in_an_answer_of_status_200(member: Any, reason: FailureReason, status: int) -> None:
+    failure = read_error_member(member, NOW, {"retry-after": "3"})
+    assert (failure.reason, failure.status, failure.retry_after_s) == (reason, status, 3.0)
+    assert not failure.unpaid
+
+
+def test_what_is_said_of_an_error_in_an_answer() -> None:
+    assert read_error_member({"message": "oops"}, NOW, {}).message == "the endpoint answered 500: oops"
+    assert read_error_member({}, NOW, {}).message == "the endpoint answered 500: without a reason"
+    assert "canary" not in read_error_member({"code": 401, "message": "canary"}, NOW, {}).message
+
+
+def test_codes_are_looked_for_in_errors_inside_of_errors() -> None:
+    inner: dict[str, Any] = {"code": "content_filter"}
+    for depth in range(1, MAX_INNER_ERRORS + 2):
+        inner = {"code": True, "innererror": inner}
+        found = parse_error(json.dumps({"error": inner}).encode()).codes
+        assert found == ({"content_filter"} if depth <= MAX_INNER_ERRORS else frozenset())
 
 
 def test_every_reason_has_a_rule() -> None:

@@ -196,6 +196,8 @@ def test_calls_are_read_and_mended_in_what_goes_back() -> None:
             FailureReason.CUT_SHORT,
         ),
         (responses_body(status="incomplete", incomplete_details=None), FailureReason.CUT_SHORT),
+        (responses_body(status="incomplete", incomplete_details={"reason": 5}), FailureReason.CUT_SHORT),
+        (responses_body(status="incomplete", incomplete_details={"reason": ""}), FailureReason.CUT_SHORT),
         (
             responses_body(status="incomplete", incomplete_details={"reason": "content_filter"}),
             FailureReason.CONTENT_FILTERED,
@@ -214,6 +216,11 @@ def test_an_answer_as_long_as_its_limit_was_cut_whatever_its_status(said: int, c
     outcome = read(responses_body(usage={"input_tokens": 50, "output_tokens": said}))
     assert isinstance(outcome, Answer) is complete
     assert isinstance(outcome, Answer) or outcome.reason is FailureReason.CUT_SHORT
+
+
+@pytest.mark.parametrize(("said", "model"), [("large", "large"), (None, "small"), ("", "small")])
+def test_the_model_is_the_one_that_answered(said: str | None, model: str) -> None:
+    assert answer(responses_body(model=said)).model == model
 
 
 def test_cached_and_reasoning_tokens_are_told() -> None:

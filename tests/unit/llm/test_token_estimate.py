@@ -1,5 +1,7 @@
 """Estimates of tokens: bounds from above and below, and the turn after one that was counted."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,7 @@ HELLO = Prompt.of("user", "hello")
         ("a" * 32, 17, 0),
         ("a" * 33, 34, 0),
         ("aB3+/=_-" * 5, 41, 0),
+        ("abcd1234" * 4, 25, 0),
         ("1234", 5, 0),
         ('{"a": 1}', 8, 1),
         ("a    b", 6, 1),
@@ -58,10 +61,15 @@ def test_the_bounds_enclose_each_other_and_grow(one: str, other: str) -> None:
 def test_a_request_counts_all_that_is_sent() -> None:
     bare = estimate_request(model_settings(), [HELLO])
     assert bare.most == TOKENS_PER_REQUEST + TOKENS_PER_ENTRY + 4
-    assert estimate_request(model_settings(tools=(a_tool(),)), [HELLO]).most > bare.most + 50
-    assert (
-        estimate_request(model_settings(output=CheckedSchema.of(ORDER_SCHEMA)), [HELLO]).most > bare.most + 30
-    )
+    result = estimate_request(model_settings(), [HELLO, ToolResult("a", "t", "hello")])
+    assert result.most == bare.most + TOKENS_PER_ENTRY + 4
+    turn = estimate_request(model_settings(), [HELLO, AssistantTurn("Responses", ({"a": 1}, {}), "hello")])
+    assert turn.most == bare.most + TOKENS_PER_ENTRY + most_tokens('{"a": 1}') + most_tokens("{}")
+    tool = json.dumps(["look_up", "Does look_up.", ORDER_SCHEMA])
+    offering = estimate_request(model_settings(tools=(a_tool(),)), [HELLO])
+    assert offering.most == bare.most + most_tokens(tool) + TOKENS_PER_ENTRY
+    structured = estimate_request(model_settings(output=CheckedSchema.of(ORDER_SCHEMA)), [HELLO])
+    assert structured.most == bare.most + most_tokens(json.dumps(ORDER_SCHEMA)) + TOKENS_PER_ENTRY
     image = Prompt("user", (ImagePart("data:" + "A" * 1000),))
     assert (
         estimate_request(model_settings(), [image]).most

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from heed.core.llm.model_answer import EndpointAnswer, Failure, FailureReason, shorten_message
-from heed.core.llm.overflow_messages import OVERFLOW_CODES, says_overflow
+from heed.core.llm.overflow_messages import MAX_SEARCHED_CHARS, OVERFLOW_CODES, says_overflow
 from heed.core.subscriptions.answers import MAX_RETRY_AFTER_S, read_retry_after
 
 # The only words for an account without credit that are believed with a 429: Google and Azure word every passing limit
@@ -32,7 +32,7 @@ BUSY_CODES: Final = frozenset(
     ("server_error", "overloaded_error", "engine_overloaded", "unavailable", "internal")
 )
 MIN_TOKENS_OF_SILENT_OVERFLOW: Final = 4000
-_MAX_DEPTH: Final = 4
+MAX_INNER_ERRORS: Final = 4  # in one another
 _AWAY: Final = frozenset(
     (408, 409, 425, 498, 529)
 )  # 498 is Groq's "no capacity", 529 Anthropic's "overloaded"
@@ -58,11 +58,14 @@ def read_error(answer: EndpointAnswer, request_tokens: int, now: datetime) -> Fa
     error = parse_error(answer.body)
     reason = _find_reason(answer.status, error, request_tokens)
     wait = max(find_retry_after(answer.headers, now), error.retry_after_s)
-    if reason is FailureReason.NOT_AUTHORIZED:  # its message may quote the key
-        message = f"the endpoint answered {answer.status}; look at the key and at what it may use"
-    else:
-        message = f"the endpoint answered {answer.status}: {error.message or 'without a reason'}"
-    return Failure(reason, shorten_message(message), wait, status=answer.status, unpaid=True)
+    return Failure(reason, _say(reason, answer.status, error), wait, status=answer.status, unpaid=True)
+
+
+def _say(reason: FailureReason, status: int, error: EndpointError) -> str:
+    """What is told of an error; not its own words where they may quote the key."""
+    if reason is FailureReason.NOT_AUTHORIZED:
+        return f"the endpoint answered {status}; look at the key and at what it may use"
+    return shorten_message(f"the endpoint answered {status}: {error.message or 'without a reason'}")
 
 
 def read_error_member(error: Any, now: datetime, headers: Mapping[str, str]) -> Failure:
@@ -73,8 +76,7 @@ def read_error_member(error: Any, now: datetime, headers: Mapping[str, str]) -> 
     )
     reason = _find_reason(status, found, 0)
     wait = max(find_retry_after(headers, now), found.retry_after_s)
-    message = f"the endpoint answered with an error: {found.message or 'without a reason'}"
-    return Failure(reason, shorten_message(message), wait, status=status)
+    return Failure(reason, _say(reason, status, found), wait, status=status)
 
 
 def _find_reason(status: int, error: EndpointError, request_tokens: int) -> FailureReason:
@@ -116,7 +118,7 @@ def parse_error(body: bytes) -> EndpointError:
         value = json.loads(text)
     except (ValueError, RecursionError):
         looks_like_page = text[:1] == "<"  # of a proxy
-        return EndpointError(frozenset(), "" if looks_like_page else shorten_message(text))
+        return EndpointError(frozenset(), "" if looks_like_page else _clean(text))
     if isinstance(value, list):
         value = value[0] if value else None
     if isinstance(value, Mapping) and "error" in value:
@@ -126,12 +128,17 @@ def parse_error(body: bytes) -> EndpointError:
 
 def _parse_member(error: Any) -> EndpointError:
     if isinstance(error, str):
-        return EndpointError(frozenset(), shorten_message(error))
+        return EndpointError(frozenset(), _clean(error))
     if not isinstance(error, Mapping):
         return EndpointError(frozenset(), "")
     words = (error.get("message"), error.get("detail"), error.get("msg"))
     message = next((word for word in words if isinstance(word, str) and word), "")
-    return EndpointError(frozenset(_codes(error, _MAX_DEPTH)), shorten_message(message), _delay_in(error))
+    return EndpointError(frozenset(_codes(error, MAX_INNER_ERRORS)), _clean(message), _delay_in(error))
+
+
+def _clean(message: str) -> str:
+    """A message on one line, as much of it as is looked at: proxies put the one that counts behind words of theirs."""
+    return " ".join(message[:MAX_SEARCHED_CHARS].split())
 
 
 def _codes(error: Mapping[str, Any], depth: int) -> Iterator[str]:
