@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from tests.faults.answer_judging import read_runs
 from tests.faults.bureau import verdict
 from tests.faults.calendar import list_late
 from tests.faults.controllers import WIDGETS
+from tests.faults.courier import Served
 from tests.faults.crew import Crew
 from tests.faults.figures import count
 from tests.faults.incarnation import Findings, incarnation
@@ -93,7 +94,7 @@ async def _late_clocks(_: Connection, there: Objects) -> Findings:
 async def _restless(connection: Connection, there: Objects) -> Findings:
     """Events to be decided, effects owed, tasks pending, answers without a verdict, Widgets to be deleted."""
     agents = there.agents
-    expected = len(SPECS) + 1  # the scribe
+    expected = len(SPECS) + 2  # the scribe and the courier
     missing = [] if len(agents) == expected else [f"there are {len(agents)} Agents of {expected}"]
     unjudged = [
         f"the answer {answer['metadata']['name']} has no verdict"
@@ -109,7 +110,9 @@ async def _restless(connection: Connection, there: Objects) -> Findings:
     return missing + unjudged + passing + stirring
 
 
-async def judged(parts: Parts, there: Objects, person: Person, crew: Crew) -> tuple[Findings, dict[str, int]]:
+async def judged(
+    parts: Parts, there: Objects, person: Person, crew: Crew, calls: Sequence[Served]
+) -> tuple[Findings, dict[str, int]]:
     """What is not as it has to be, and figures of what there is."""
     bodies = [(body, True) for body in there.agents] + [(body, False) for body in parts.witness.gone]
     async with connected(parts.nats.url) as connection:
@@ -124,6 +127,7 @@ async def judged(parts: Parts, there: Objects, person: Person, crew: Crew) -> tu
             there.widgets,
             parts.witness.commits,
             read_runs(crew.runs),
+            calls,
         )
         messages = (await connection.api(f"STREAM.INFO.{names.STREAM}"))["state"]["messages"]
     return judge(found), {"messages in the stream": messages, **count(found)}

@@ -16,8 +16,8 @@ from nats.aio.msg import Msg
 
 from heed import names
 from heed.cli.main import main as heed
-from heed.worker import functions, process, work_items
-from tests.faults.doomed_operator import Doors
+from heed.worker import functions, lease, process, work_items
+from tests.faults.doomed_operator import ACK_WAIT_S, Doors
 
 WORKER_POINTS = (
     "before answer",
@@ -28,7 +28,8 @@ WORKER_POINTS = (
     "before ack",
     "after ack",
 )
-HEARTBEAT_S = 1.0
+HEARTBEAT_S, FETCH_S = 1.0, 1.0
+LEASE_S = ACK_WAIT_S - 0.5
 
 
 def between(function: Callable[..., Any], doors: Doors, before: str, after: str = "") -> Callable[..., Any]:
@@ -79,6 +80,9 @@ def main() -> None:
     build(Doors.from_environment(WORKER_POINTS))
     assert work_items.HEARTBEAT_S > HEARTBEAT_S
     work_items.HEARTBEAT_S = HEARTBEAT_S  # type: ignore[misc]
+    assert lease.LEASE_S > LEASE_S
+    lease.LEASE_S = LEASE_S  # type: ignore[misc]
+    work_items.FETCH_S = FETCH_S  # type: ignore[misc]
     sys.argv[1:] = ["worker", *sys.argv[1:]]
     heed()
 

@@ -22,6 +22,7 @@ from heed.core.tasks.job_contract import REASON_DEADLINE
 from tests.faults.answer_judging import Run, answer_findings, function_findings
 from tests.faults.bureau import Body, approval_findings
 from tests.faults.calendar import tick_findings
+from tests.faults.courier import Served, call_findings
 from tests.faults.gate import Commit, limit_findings
 from tests.faults.held_events import held_findings
 from tests.faults.incarnation import Findings, Incarnation, list_ends
@@ -46,6 +47,7 @@ class World:
     widgets: Sequence[Body] = ()  # that are there
     commits: Sequence[Commit] = ()  # of the gate
     runs: Sequence[Run] = ()  # of the scribe's functions
+    calls: Sequence[Served] = ()  # of the courier's service
 
 
 async def list_emitted(connection: Connection) -> list[str]:
@@ -80,6 +82,7 @@ def judge(world: World) -> Findings:
         findings += widget_findings(item, world.widgets_made, world.widgets)
         findings += limit_findings(item, world.commits)
         findings += answer_findings(item) + function_findings(item, world.runs)
+        findings += call_findings(item, world.calls)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {

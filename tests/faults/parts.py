@@ -139,7 +139,7 @@ async def assembled(folder: Path, seed: int, say: Say) -> AsyncIterator[Parts]:
         kubeconfig = _kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{api_wire.port}", token)
         policy = next(item["metadata"]["name"] for item in chart if item["kind"] == POLICY)
         operator = DoomedOperator(kubeconfig, f"nats://127.0.0.1:{nats_wire.port}", folder)
-        operator.environment["HEED_ANSWER_POLICY"] = policy
+        operator.environment |= {"HEED_ANSWER_POLICY": policy, "HEED_CALL_NETWORKS": "127.0.0.0/8"}
         running.callback(operator.kill)
         yield Parts(plane, nats, witness, api_proxy, api_wire, nats_wire, worker_wire, operator, people)
 

@@ -21,6 +21,8 @@ from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.waiting import eventually
 from tests.faults.aftermath import at_rest, judged
 from tests.faults.approvers import Approvers
+from tests.faults.call_service import CallService, serving_calls
+from tests.faults.callers import Callers
 from tests.faults.controllers import Controllers
 from tests.faults.crew import Crew
 from tests.faults.crew_plan import crew_plan, last_troubles
@@ -46,10 +48,10 @@ Say = Callable[[str], None]
 async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | None = None) -> Report:
     """The whole story, and what came of it; a mutant is an operator to be found out. Raises Unavailable."""
     clock = Clock()
-    async with assembled(folder, seed, say) as parts:
+    async with assembled(folder, seed, say) as parts, serving_calls(seed) as service:
         if mutant is not None:
             parts.operator.environment["HEED_BROKEN"] = mutant
-        storm = Storm(parts, seed, size, folder, say)
+        storm = Storm(parts, service, seed, size, folder, say)
         await storm.begin()
         async with at_work(
             storm.publishers.run(),
@@ -57,6 +59,7 @@ async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | Non
             storm.approvers.run(),
             storm.controllers.run(),
             storm.crew.run(),
+            storm.callers.run(),
         ):
             clock.next("to assemble")
             await storm.rage()
@@ -65,7 +68,7 @@ async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | Non
             await storm.calm()
             there, restless = await at_rest(parts, storm.person, QUIET if mutant is None else SHORT_QUIET)
             clock.next("until quiet")
-        findings, outcome = await judged(parts, there, storm.person, storm.crew)
+        findings, outcome = await judged(parts, there, storm.person, storm.crew, service.served)
         clock.next("to judge")
     report = storm.report([*restless, *findings, *storm.approvers.forgeries], outcome)
     report.seconds = clock.laps
@@ -75,14 +78,17 @@ async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | Non
 class Storm:
     """What goes on and what goes wrong, over running parts."""
 
-    def __init__(self, parts: Parts, seed: int, size: Size, folder: Path, say: Say) -> None:
-        self.parts, self.seed, self.size, self.say = parts, seed, size, say
+    def __init__(
+        self, parts: Parts, service: CallService, seed: int, size: Size, folder: Path, say: Say
+    ) -> None:
+        self.parts, self.service, self.seed, self.size, self.say = parts, service, seed, size, say
         self.person = Person(parts.plane.admin, seed)
         self.player = Player(parts.plane.admin, seed)
         self.approvers = Approvers(parts.plane.admin, parts.people, seed)
         self.controllers = Controllers(parts.plane.admin, seed)
         wire = f"nats://127.0.0.1:{parts.worker_wire.port}"
         self.crew = Crew(parts.plane.admin, wire, folder, seed)
+        self.callers = Callers(parts.plane.admin, wire, folder, seed)
         rate = size.events / (size.kills * LIFE)
         self.publishers = Publishers(parts.nats.url, script(seed, size.events), PUBLISHERS, rate)
         self._killed: list[tuple[str, float]] = []  # by us, and when
@@ -99,6 +105,7 @@ class Storm:
         await asyncio.to_thread(eventually, operator.is_ready, READY, "a ready operator")
         await asyncio.to_thread(self.person.create_agents)
         await asyncio.to_thread(self.crew.sign_on)
+        await asyncio.to_thread(self.callers.sign_on, self.service.port)
         operator.stop()
         self.parts.api_proxy.rate = self.size.errors
         self.parts.api_proxy.refuses_existing = True
@@ -131,6 +138,8 @@ class Storm:
             for trouble in last_troubles(self.seed):
                 troubles.create_task(self._trouble(trouble))
         self.crew.calm()
+        self.callers.calm()
+        self.service.troubled = False
         await until(lambda: self.publishers.done, PATIENCE)
 
     async def _live(self, death: Death) -> None:
@@ -239,7 +248,7 @@ class Storm:
                 "agents recreated": person.recreations,
                 "agents suspended": person.suspensions,
             },
-            workers=self.crew.report,
+            workers={**self.crew.report, **self.callers.figures, **self.service.figures},
             outcome={"messages published": self.publishers.published, **outcome},
             findings=[*self._findings, *person.findings, *findings],
         )

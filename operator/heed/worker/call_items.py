@@ -8,6 +8,7 @@ from heed import names
 from heed.bus.client.connection import Connection
 from heed.core.tasks.kinds import CALL_KINDS, LLM
 from heed.worker.http.calls import HttpCaller, SecretSource
+from heed.worker.lease import Lease, LeaseOver
 from heed.worker.llm.call_runner import ModelCaller
 from heed.worker.work_items import WorkTaker, failed_end
 
@@ -35,17 +36,17 @@ class CallWorker(WorkTaker):
     def _type_of(self, end: Mapping[str, Any]) -> str:
         return names.TASK_TURN if "turn" in end else names.TASK_DONE
 
-    async def _run(self, attempt: str, item: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
+    async def _run(self, attempt: str, item: Mapping[str, Any], lease: Lease) -> dict[str, Any]:
         if item.get("kind") not in CALL_KINDS:
             kind = item.get("kind")
             return failed_end(
                 "UnsupportedKind", f"this worker makes no calls of kind {kind}; use a newer one"
             )
         try:
-            if item["kind"] == LLM:
-                end = await self._models.run(item)
-            else:
-                end = await self._http.run(item, again=again)
+            runner = self._models if item["kind"] == LLM else self._http
+            end = await runner.run(item, lease)
+        except LeaseOver:
+            raise
         except Exception:  # a bug; what was raised may quote the request
             log.error("call broke", extra={"attempt": attempt})
             return failed_end("Error", "the call broke in the worker; please report this")

@@ -17,6 +17,7 @@ from heed.sdk.injection import AgentInfo, Resources, TaskContext, resource_of
 from heed.sdk.places import failing_place
 from heed.sdk.tasks import FunctionTask
 from heed.util.clock import timestamp
+from heed.worker.lease import Lease
 from heed.worker.work_items import WorkTaker, failed_end
 
 log = logging.getLogger("heed.worker")
@@ -45,7 +46,7 @@ class FunctionWorker(WorkTaker):
         """Whether the Agent has functions."""
         return bool(self._functions)
 
-    async def _run(self, attempt: str, item: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
+    async def _run(self, attempt: str, item: Mapping[str, Any], lease: Lease) -> dict[str, Any]:
         task = self._functions.get(str(item.get("function")))
         if task is None:
             return failed_end("UnknownFunction", f"the code has no task function {item.get('function')}")

@@ -19,7 +19,8 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
 from heed.util.aio import stop
-from heed.util.clock import timestamp
+from heed.util.clock import loop_time, timestamp
+from heed.worker.lease import Lease, LeaseOver
 
 log = logging.getLogger("heed.worker")
 
@@ -45,8 +46,8 @@ class WorkTaker(ABC):
         self._heard: Client | None = None  # which cancellations are heard on
 
     @abstractmethod
-    async def _run(self, attempt: str, item: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
-        """The end of an attempt, as TASK_DONE says it. `again`: a worker has taken it before."""
+    async def _run(self, attempt: str, item: Mapping[str, Any], lease: Lease) -> dict[str, Any]:
+        """The end of an attempt, as TASK_DONE says it. Raises LeaseOver."""
 
     def _type_of(self, end: Mapping[str, Any]) -> str:
         """The type of the event that says the end of an attempt."""
@@ -90,6 +91,7 @@ class WorkTaker(ABC):
         try:
             while True:
                 await self._slots.acquire()
+                asked_at = loop_time()
                 try:
                     (message,) = await queue.fetch(1, timeout=FETCH_S)
                 except BaseException as error:
@@ -97,15 +99,15 @@ class WorkTaker(ABC):
                     if isinstance(error, nats.errors.TimeoutError):
                         continue
                     raise
-                self._begin(message)
+                self._begin(message, Lease(asked_at, again=message.metadata.num_delivered > 1))
         finally:
             with contextlib.suppress(nats.errors.Error, OSError):
                 await queue.unsubscribe()
 
-    def _begin(self, message: Msg) -> None:
+    def _begin(self, message: Msg, lease: Lease) -> None:
         item = json.loads(message.data)
         attempt = str(item["attempt"])
-        task = asyncio.create_task(self._work(message, attempt, item))
+        task = asyncio.create_task(self._work(message, attempt, item, lease))
         self._running[attempt] = task
 
         def over(_: object) -> None:
@@ -123,12 +125,11 @@ class WorkTaker(ABC):
         if running is not None:
             running.cancel()
 
-    async def _work(self, message: Msg, attempt: str, item: Mapping[str, Any]) -> None:
+    async def _work(self, message: Msg, attempt: str, item: Mapping[str, Any], lease: Lease) -> None:
         """Run one item to its end; it leaves the queue once the stream has the end."""
-        beating = asyncio.create_task(_beat(message))
+        beating = asyncio.create_task(_beat(message, lease))
         try:
-            again = message.metadata.num_delivered > 1
-            end = await self._run(attempt, item, again=again)
+            end = await self._run(attempt, item, lease)
             while True:
                 try:
                     await self._say(attempt, self._type_of(end), end, id=names.digest("done", attempt))
@@ -138,6 +139,8 @@ class WorkTaker(ABC):
                     end = failed_end("BadResult", str(error))
                 except (BusUnavailable, nats.errors.Error, OSError):
                     await asyncio.sleep(RETRY_S)
+        except LeaseOver:
+            log.warning("work left to another worker", extra={"agent": self._name, "attempt": attempt})
         finally:
             beating.cancel()
 
@@ -160,8 +163,9 @@ def failed_end(reason: str, message: str) -> dict[str, Any]:
     return {"completed": False, "reason": reason, "message": message[:MAX_MESSAGE_CHARS]}
 
 
-async def _beat(message: Msg) -> None:
+async def _beat(message: Msg, lease: Lease) -> None:
     while True:
         await asyncio.sleep(HEARTBEAT_S)
         with contextlib.suppress(nats.errors.Error, OSError):
             await message.in_progress()
+            lease.renew()

@@ -6,9 +6,11 @@ from typing import Any
 from heed.api.http_task import HttpSpec
 from heed.api.secret_refs import SecretKeyRef
 from heed.core.policy.egress import Egress
+from heed.util.clock import loop_time
 from heed.worker.http.calls import HttpCaller
 from heed.worker.http.client import HttpClient
 from heed.worker.http.failures import CallFailed
+from heed.worker.lease import Lease
 
 LOCAL = Egress(networks=("127.0.0.0/8",))
 TOKEN = "canary-1234567890"
@@ -51,12 +53,13 @@ async def make_call(
     *,
     egress: Egress = LOCAL,
     again: bool = False,
+    age: float = 0.0,
     timeout: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The end of a call."""
+    """The end of a call whose item was asked for `age` seconds ago."""
     caller = HttpCaller(KnownSecrets(), HttpClient(environment or {}))
-    return await caller.run(work_item(spec, egress, timeout), again=again)
+    return await caller.run(work_item(spec, egress, timeout), Lease(loop_time() - age, again=again))
 
 
 def failed(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from heed.util.clock import now
+from heed.worker.lease import LEASE_S, Lease, LeaseOver
 from tests.http_services import raw, reply, serving, silent_after
 from tests.ports import reserved_port
 from tests.unit.http.calls import TOKEN, failed, make_call
@@ -242,6 +243,28 @@ async def test_a_service_that_cannot_say_what_became_of_a_call_ends_it() -> None
     assert [seen.method for seen in service.requests] == ["POST", "GET", "GET", "GET"]
     assert (end["reason"], end["retryable"]) == ("HttpAnswerLost", False)
     assert end["message"].endswith(f"could not be found out: GET {service.url} answered 401")
+
+
+@pytest.mark.parametrize("request_", [UNSAFE, {"method": "GET"}])
+async def test_what_another_worker_may_have_by_now_is_not_sent(request_: dict[str, Any]) -> None:
+    async with serving(reply()) as service:
+        with pytest.raises(LeaseOver):
+            await make_call({"url": service.url, **request_}, age=LEASE_S)
+        assert service.connections == 0
+        assert (await make_call({"url": service.url, **request_}, age=LEASE_S - 5))["completed"]
+
+
+def test_a_sign_of_life_makes_a_lease_last_and_one_that_is_late_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = [LEASE_S - 1, LEASE_S - 1, 2 * LEASE_S - 2, 2 * LEASE_S - 1, 2 * LEASE_S - 1, 2 * LEASE_S - 1]
+    monkeypatch.setattr("heed.worker.lease.loop_time", iter(times).__next__)
+    lease = Lease(0.0, again=False)
+
+    lease.renew()
+    assert not lease.is_over
+    lease.renew()
+    assert lease.is_over
 
 
 def _of(method: str) -> dict[str, Any]:

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from heed.util.clock import loop_time
+from heed.worker.http.calls import HttpCaller
+from heed.worker.lease import Lease
 from tests.http_services import reply, serving
-from tests.unit.http.calls import TOKEN, make_call
+from tests.unit.http.calls import TOKEN, KnownSecrets, make_call, work_item
 
 
 @pytest.mark.parametrize(
@@ -135,12 +138,9 @@ async def test_what_is_no_request_fails_for_good(spec: dict[str, Any], message: 
 
 
 async def test_a_template_that_made_no_request_names_the_field_and_not_the_value() -> None:
-    from heed.worker.http.calls import HttpCaller
-    from tests.unit.http.calls import KnownSecrets, work_item
-
     item = work_item({"url": "https://h"})
     item["spec"]["method"] = "sesame"
-    end = await HttpCaller(KnownSecrets()).run(item, again=False)
+    end = await HttpCaller(KnownSecrets()).run(item, Lease(loop_time(), again=False))
 
     assert end["reason"] == "InvalidRequest"
     assert end["message"].startswith("method: ") and "sesame" not in end["message"]

@@ -31,6 +31,7 @@ from heed.worker.http.requests import (
     build_reconcile_request,
     build_request,
 )
+from heed.worker.lease import Lease
 
 RECONCILE_TRIES: Final = 3
 RECONCILE_BACKOFF: Final = Backoff(first_s=1.0, last_s=5.0)
@@ -84,20 +85,20 @@ class HttpCaller:
     def __init__(self, secrets: SecretSource, client: HttpClient | None = None) -> None:
         self._secrets, self._client = secrets, client or HttpClient()
 
-    async def run(self, item: Mapping[str, Any], *, again: bool) -> dict[str, Any]:
-        """The end of the task of a work item. `again`: a worker has taken it before, and may have sent it."""
+    async def run(self, item: Mapping[str, Any], lease: Lease) -> dict[str, Any]:
+        """The end of the task of a work item. Raises LeaseOver."""
         try:
             call = HttpCall.parse(item)
             secrets = await self._secrets.read(call.spec.secrets)
-            return {"completed": True, "result": await self._call(call, secrets, again=again)}
+            return {"completed": True, "result": await self._call(call, secrets, lease)}
         except CallFailed as failure:
             return failure.dump()
 
-    async def _call(self, call: HttpCall, secrets: Secrets, *, again: bool) -> Any:
-        """The result of a call. Raises CallFailed."""
+    async def _call(self, call: HttpCall, secrets: Secrets, lease: Lease) -> Any:
+        """The result of a call. Raises CallFailed, LeaseOver."""
         request = build_request(call.spec, secrets, call.identity)
         failure: CallFailed | None = None
-        if again and not call.spec.is_repeatable:
+        if lease.again and not call.spec.is_repeatable:
             message = (
                 f"{request.shown}: a worker that had taken the call ended before it said what came of it"
             )
@@ -105,7 +106,7 @@ class HttpCaller:
         for _ in range(MAX_REPEATS):
             if failure is None:
                 try:
-                    return await self._ask(call, request, secrets)
+                    return await self._ask(call, request, secrets, lease)
                 except CallFailed as error:
                     if not error.lost:
                         raise
@@ -119,10 +120,12 @@ class HttpCaller:
         message = f"{request.shown}: the service lost the call {MAX_REPEATS} times"
         raise CallFailed(HTTP_ANSWER_LOST, message)
 
-    async def _ask(self, call: HttpCall, request: HttpRequest, secrets: Secrets) -> Any:
-        """Send the request, and judge the answer. Raises CallFailed."""
+    async def _ask(self, call: HttpCall, request: HttpRequest, secrets: Secrets, lease: Lease) -> Any:
+        """Send the request, and judge the answer. Raises CallFailed, LeaseOver."""
         by_proxy = call.spec.proxy == "Environment"
-        answer = await self._client.send(request, call.egress, call.limits, by_proxy=by_proxy)
+        answer = await self._client.send(
+            request, call.egress, call.limits, by_proxy=by_proxy, lease=lease
+        )
         status = answer.status
         if not expects(call.spec.expect, status):
             retryable = status in PASSING_STATUSES or (status >= 500 and call.spec.is_repeatable)

@@ -33,6 +33,7 @@ from heed.worker.http.failures import (
 )
 from heed.worker.http.requests import HttpRequest, parse_url
 from heed.worker.http.sockets import AddressInfo, RefusedAddress, open_socket
+from heed.worker.lease import Lease, LeaseOver
 
 USER_AGENT: Final = f"heed-worker/{__version__}"
 REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
@@ -72,9 +73,17 @@ class _Attempt:
     connected: bool = False
     refused: list[str] = field(default_factory=list)
     opened: bool = False
+    lease: Lease | None = None
+    lease_over: bool = False
 
     def open(self, info: AddressInfo) -> socket.socket:
-        """A socket for an address of the service, or of the proxy. Raises RefusedAddress."""
+        """A socket for an address of the service, or of the proxy. Raises RefusedAddress, or OSError after its lease.
+
+        A process that is frozen after this, for as long as a lease lasts, finds its time to connect over.
+        """
+        if self.lease is not None and self.lease.is_over:
+            self.lease_over = True
+            raise OSError("another worker may have the call")
         try:
             made = open_socket(info, self._judge)
         except RefusedAddress as error:
@@ -97,14 +106,21 @@ class HttpClient:
         self._trust: ssl.SSLContext | None = None
 
     async def send(
-        self, request: HttpRequest, egress: Egress, limits: CallLimits, *, by_proxy: bool = False
+        self,
+        request: HttpRequest,
+        egress: Egress,
+        limits: CallLimits,
+        *,
+        by_proxy: bool = False,
+        lease: Lease | None = None,
     ) -> ServiceAnswer:
-        """The answer to a request, after the redirects that may be followed. Raises CallFailed."""
+        """The answer to a request, after the redirects that may be followed. Raises CallFailed, LeaseOver."""
         whole = asyncio.timeout(limits.total)
         try:
             async with whole:
                 for left in range(limits.redirects, -1, -1):
                     attempt = self._prepare(request, egress, by_proxy)
+                    attempt.lease = lease
                     answer = await self._send_one(attempt, limits)
                     if left == 0 or (following := _follow(request, answer)) is None:
                         return answer
@@ -148,6 +164,8 @@ class HttpClient:
             message = f"{request.shown}: no connection within {limits.connect:g} s"
             raise CallFailed(HTTP_TIMEOUT, message, retryable=True) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
+            if attempt.lease_over:
+                raise LeaseOver from None
             raise _explain(attempt, error) from None
 
     async def _begin(self, session: aiohttp.ClientSession, attempt: _Attempt) -> aiohttp.ClientResponse:

@@ -22,6 +22,7 @@ from heed.errors import BusUnavailable
 from heed.worker.http.calls import SecretSource
 from heed.worker.http.failures import CallFailed
 from heed.worker.http.requests import Headers, Secrets
+from heed.worker.lease import Lease
 from heed.worker.llm.model_client import DEFAULT_TIMEOUT_S, EndpointAccess, ModelClient
 from heed.worker.llm.turn_runner import TurnWork, run_turn
 
@@ -43,11 +44,14 @@ class ModelCaller:
         self._connection, self._namespace, self._agent = connection, namespace, agent
         self._secrets, self._client = secrets, client or ModelClient()
 
-    async def run(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """The report of the call that a work item is. What the broker does not take is tried until it does."""
+    async def run(self, item: Mapping[str, Any], lease: Lease) -> dict[str, Any]:
+        """The report of the call that a work item is. What the broker does not take is tried until it does.
+
+        Raises LeaseOver.
+        """
         turn = item["spec"]["turn"]
         try:
-            report = await self._run(item, turn)
+            report = await self._run(item, turn, lease)
         except CallFailed as failed:
             failure = Failure(FailureReason.NOT_AUTHORIZED, failed.message, unpaid=True)
             report = TurnReport(turn["turn"], turn["attempt"], failure=failure)
@@ -60,13 +64,13 @@ class ModelCaller:
             report = TurnReport(turn["turn"], turn["attempt"], failure=failure)
         return report_to_json(report)
 
-    async def _run(self, item: Mapping[str, Any], turn: Mapping[str, Any]) -> TurnReport:
+    async def _run(self, item: Mapping[str, Any], turn: Mapping[str, Any], lease: Lease) -> TurnReport:
         """Raises CallFailed where a Secret is missing, ValueError and the like for a spec that is none."""
         spec = item["spec"]
         task_id, _ = names.split_attempt(item["attempt"])
         additions, texts = _read_additions(turn["additions"])
         work = TurnWork(read_settings(spec), turn["turn"], turn["attempt"], read_prompts(spec), additions)
-        access = await self._access(item, spec)
+        access = await self._access(item, spec, lease)
 
         async def read_text(reference: str) -> str:
             return texts[reference]
@@ -81,7 +85,9 @@ class ModelCaller:
             except BusUnavailable:
                 await asyncio.sleep(RETRY_S)
 
-    async def _access(self, item: Mapping[str, Any], spec: Mapping[str, Any]) -> EndpointAccess:
+    async def _access(
+        self, item: Mapping[str, Any], spec: Mapping[str, Any], lease: Lease
+    ) -> EndpointAccess:
         """Key, headers and rules of a call. Raises CallFailed: SecretMissing."""
         headers = _HEADERS.validate_python(spec.get("headers") or [])
         key = spec.get("key")
@@ -95,6 +101,7 @@ class ModelCaller:
             egress=Egress.parse(item["egress"]),
             timeout_s=DEFAULT_TIMEOUT_S if left is None else min(float(left), DEFAULT_TIMEOUT_S),
             by_proxy=spec.get("proxy") == "Environment",
+            lease=lease,
         )
 
 

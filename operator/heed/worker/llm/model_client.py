@@ -22,6 +22,7 @@ from heed.worker.http.failures import (
     CallFailed,
 )
 from heed.worker.http.requests import Headers, HttpRequest
+from heed.worker.lease import Lease
 
 MAX_ANSWER_BYTES: Final = 16 * 1024**2
 DEFAULT_TIMEOUT_S: Final = 600.0
@@ -47,6 +48,7 @@ class EndpointAccess:
     egress: Egress = Egress()
     timeout_s: float = DEFAULT_TIMEOUT_S
     by_proxy: bool = False
+    lease: Lease | None = None
 
     @property
     def limits(self) -> CallLimits:
@@ -62,7 +64,10 @@ class ModelClient:
         self._http = http or HttpClient()
 
     async def ask(self, call: ModelCall, access: EndpointAccess) -> Outcome:
-        """What came of a call. It is made once: whether it is made again is decided by who counts what it costs."""
+        """What came of a call. It is made once: whether it is made again is decided by who counts what it costs.
+
+        Raises LeaseOver.
+        """
         if (failure := foresee_overflow(call)) is not None:
             return failure
         try:
@@ -70,7 +75,9 @@ class ModelClient:
         except ValueError as error:
             return Failure(FailureReason.INVALID_REQUEST, str(error), unpaid=True)
         try:
-            answer = await self._http.send(request, access.egress, access.limits, by_proxy=access.by_proxy)
+            answer = await self._http.send(
+                request, access.egress, access.limits, by_proxy=access.by_proxy, lease=access.lease
+            )
         except CallFailed as failed:
             return _read_failure(failed)
         secrets = [value for _, value in access.headers] + ([] if access.key is None else [access.key])
