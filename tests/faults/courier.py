@@ -89,7 +89,10 @@ def call_findings(item: Incarnation, served: Sequence[Served]) -> Findings:
     answers: dict[str, list[dict[str, Any]]] = {}
     for call in served:
         answers.setdefault(call.task_id, []).append(call.answer)
-    wrong = [f"{item}: a call of {task_id}, which was not decided, was served" for task_id in answers.keys() - starts]
+    wrong = [
+        f"{item}: a call of {task_id}, which was not decided, was served"
+        for task_id in answers.keys() - starts
+    ]
     for task_id, record in starts.items():
         found = answers.get(task_id, [])
         if len(found) > 1:

@@ -27,7 +27,9 @@ def incarnation_of(value: int, play: str, **end: Any) -> tuple[Incarnation, str]
     body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata}
     program = compile_agent(parse_agent(body | {"spec": courier_spec(8080)}))
     task_id = names.task_id(names.origin("uid-1", CREATED), 1, 0, TASKS[value])
-    work = Event("w", "/shop", DOMAIN + "order.work", {"task": "pack", "input": {"play": play, "value": value}})
+    work = Event(
+        "w", "/shop", DOMAIN + "order.work", {"task": "pack", "input": {"play": play, "value": value}}
+    )
     source = names.agent_source(NAMESPACE, NAME)
     type_ = names.TASK_FAILED if "reason" in end else names.TASK_COMPLETED
     over = Event("e", source, type_, {"task": TASKS[value], **end}, subject=task_id)

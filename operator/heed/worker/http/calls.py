@@ -123,9 +123,7 @@ class HttpCaller:
     async def _ask(self, call: HttpCall, request: HttpRequest, secrets: Secrets, lease: Lease) -> Any:
         """Send the request, and judge the answer. Raises CallFailed, LeaseOver."""
         by_proxy = call.spec.proxy == "Environment"
-        answer = await self._client.send(
-            request, call.egress, call.limits, by_proxy=by_proxy, lease=lease
-        )
+        answer = await self._client.send(request, call.egress, call.limits, by_proxy=by_proxy, lease=lease)
         status = answer.status
         if not expects(call.spec.expect, status):
             retryable = status in PASSING_STATUSES or (status >= 500 and call.spec.is_repeatable)

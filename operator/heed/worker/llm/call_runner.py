@@ -85,9 +85,7 @@ class ModelCaller:
             except BusUnavailable:
                 await asyncio.sleep(RETRY_S)
 
-    async def _access(
-        self, item: Mapping[str, Any], spec: Mapping[str, Any], lease: Lease
-    ) -> EndpointAccess:
+    async def _access(self, item: Mapping[str, Any], spec: Mapping[str, Any], lease: Lease) -> EndpointAccess:
         """Key, headers and rules of a call. Raises CallFailed: SecretMissing."""
         headers = _HEADERS.validate_python(spec.get("headers") or [])
         key = spec.get("key")
