@@ -66,7 +66,7 @@ def asking_model(
     return replace(compiled, tasks={**compiled.tasks, "ask": template})
 
 
-def question(sequence: int = 1, session: str = "s") -> Received:
+def model_question(sequence: int = 1, session: str = "s") -> Received:
     """What makes the Agent ask its model."""
     return received(sequence, data={"question": "How are you?"}, correlationid=session)
 
@@ -88,27 +88,29 @@ def loop_of(record: PendingTask) -> LoopRecord:
     return LoopRecord.load(record.loop)
 
 
-def call(identity: str, name: str = "lookup", **arguments: Any) -> ToolCall:
+def tool_call(identity: str, name: str = "lookup", **arguments: Any) -> ToolCall:
     """A call of a tool."""
     return ToolCall(identity, name, "", arguments)
 
 
-def turn(sequence: int, ledger: Ledger, *calls: ToolCall, task: str | None = None, **more: Any) -> Received:
+def turn_made(
+    sequence: int, ledger: Ledger, *calls: ToolCall, task: str | None = None, **more: Any
+) -> Received:
     """The report of the call of the model that is under way: it wants these tools, or says `result`."""
     task_id, record = (task, ledger.pending_tasks[task]) if task else find_ask(ledger)
     state = loop_of(record).state
     more.setdefault("usage", Usage(40, 10))
     report = TurnReport(state.turn, state.attempt, calls, **more)
-    return told(sequence, names.attempt_id(task_id, record.attempt), report_to_json(report))
+    return told_by_worker(sequence, names.attempt_id(task_id, record.attempt), report_to_json(report))
 
 
-def told(sequence: int, attempt_id: str, data: Any, *, type_: str = names.TASK_TURN) -> Received:
+def told_by_worker(sequence: int, attempt_id: str, data: Any, *, type_: str = names.TASK_TURN) -> Received:
     """What a worker says on the subject of an attempt."""
     source = names.agent_source(NAMESPACE, AGENT)
     event = received(sequence, type_, data, id_=names.digest("turn", attempt_id), source=source)
     return replace(event, subject=names.task_subject(NAMESPACE, AGENT, attempt_id, type_))
 
 
-def away(**more: Any) -> Failure:
+def endpoint_away(**more: Any) -> Failure:
     """An endpoint that was not there."""
     return Failure(FailureReason.ENDPOINT_AWAY, "connection refused", **more)

@@ -75,7 +75,7 @@ def worker(stage: Stage, tmp_path: Path) -> Iterator[Path]:
         assert process.wait(PATIENCE) == 0
 
 
-def agent(url: str, secret: str = "api") -> dict[str, Any]:
+def calling_agent(url: str, secret: str = "api") -> dict[str, Any]:
     header = {"name": "Authorization", "prefix": "Bearer ", "secretRef": {"name": secret, "key": "token"}}
     http = {"url": f"{url}/look", "query": {"topic": "${input}"}, "headers": [header]}
     return {
@@ -116,7 +116,7 @@ def test_a_call_is_tried_again_and_answers_without_its_secret(
     stage: Stage, service: str, worker: Path
 ) -> None:
     restart(stage, HEED_WORKER_IMAGE="heed:1", HEED_CALL_NETWORKS="127.0.0.0/8")
-    stage.apply(agent(service))
+    stage.apply(calling_agent(service))
     made = eventually(lambda: deployment(stage), PATIENCE, what="a Deployment")
     until_condition(stage, "False", "Progressing")
 
@@ -139,7 +139,10 @@ def test_a_call_is_tried_again_and_answers_without_its_secret(
         assert CANARY not in str(shown)
 
     stage.apply(
-        {**agent(service), "spec": {**agent(service)["spec"], "tasks": {"look": {"wait": {"for": "1s"}}}}}
+        {
+            **calling_agent(service),
+            "spec": {**calling_agent(service)["spec"], "tasks": {"look": {"wait": {"for": "1s"}}}},
+        }
     )
     eventually(lambda: deployment(stage) is None, PATIENCE, what="no Deployment")
     stage.until(lambda status: all(c["type"] != "WorkerReady" for c in status["conditions"]))
@@ -153,7 +156,7 @@ def test_what_is_refused_never_reaches_the_service(
     stage: Stage, service: str, worker: Path, secret: str, networks: str, reason: str
 ) -> None:
     restart(stage, HEED_CALL_NETWORKS=networks)
-    stage.apply(agent(service, secret))
+    stage.apply(calling_agent(service, secret))
 
     stage.ask(topic="tides")
     failed = "com.example.question.failed"

@@ -10,7 +10,7 @@ from heed.errors import InvalidManifest
 
 ALL = "agents, outcomes, emitted, tasks, deadLetters, unheard, pending"
 STATUS = (
-    "cursor, totals, taskRate, counts, sessions, pendingTasks, waiting, timers, nextTick, held, recentTasks, "
+    "cursor, totals, taskRate, counts, sessions, pendingTasks, waiting, timers, nextTick, budgets, held, recentTasks, "
     "recentEvents, outbox"
 )
 AGENTS = ("demo/clerk", "demo/twin", "shop/twin")
@@ -46,7 +46,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         (
             {"outcomes": {"lost": 1}},
             "outcomes.lost: there is no such outcome; known are handled, ignored, duplicate, stale, deadLettered, due, "
-            "held, retried",
+            "held, retried, turn",
         ),
         (
             {"tasks": [{"task": "a"}, {"tsk": 1}]},

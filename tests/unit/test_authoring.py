@@ -325,6 +325,7 @@ def test_subjects_are_those_of_the_subscriptions_and_the_inbox() -> None:
         "heed.inbox.demo.researcher.>",
         "heed.redrive.demo.researcher.>",
         "heed.tasks.demo.researcher.*.dev.heed.task.progress",
+        "heed.tasks.demo.researcher.*.dev.heed.task.turn",
     )
 
 

@@ -29,15 +29,15 @@ from tests.builders.turns import (
     LATER,
     STOP,
     asking_model,
-    away,
-    call,
+    endpoint_away,
     find_ask,
     list_tools,
     loop_of,
+    model_question,
     model_spec,
-    question,
-    told,
-    turn,
+    told_by_worker,
+    tool_call,
+    turn_made,
 )
 
 ASKING = asking_model()
@@ -59,10 +59,10 @@ class Story:
         return decision
 
     def ask(self) -> Decision:
-        return self.hear(question(self.sequence + 1))
+        return self.hear(model_question(self.sequence + 1))
 
     def say(self, *calls: Any, **more: Any) -> Decision:
-        return self.hear(turn(self.sequence + 1, self.ledger, *calls, **more))
+        return self.hear(turn_made(self.sequence + 1, self.ledger, *calls, **more))
 
     def end(self, task_id: str, result: Any = None, **more: Any) -> Decision:
         return self.hear(task_end(self.sequence + 1, task_id, result, **more))
@@ -126,7 +126,7 @@ def test_the_first_call_is_reserved_in_the_decision_that_owes_it() -> None:
 
 def test_an_answer_without_tools_ends_the_task_once_and_handlers_hear_of_it() -> None:
     story = asked()
-    report = turn(2, story.ledger, result={"mood": "fine"})
+    report = turn_made(2, story.ledger, result={"mood": "fine"})
 
     decision = story.hear(report)
 
@@ -147,7 +147,7 @@ def test_tools_are_tasks_of_the_session_whose_names_derive_from_the_call() -> No
     story = asked()
     task_id, _ = find_ask(story.ledger)
 
-    decision = story.say(call("a", what="shoes"), call("b", "pay_back", amount=3))
+    decision = story.say(tool_call("a", what="shoes"), tool_call("b", "pay_back", amount=3))
 
     lookup, refund = (
         names.tool_id(task_id, 1, 0, "lookup"),
@@ -167,7 +167,7 @@ def test_tools_are_tasks_of_the_session_whose_names_derive_from_the_call() -> No
 
 def test_ends_of_tools_go_back_to_the_model_and_to_no_handler() -> None:
     story = asked()
-    story.say(call("a", what="shoes"), call("b", what="hats"))
+    story.say(tool_call("a", what="shoes"), tool_call("b", what="hats"))
     first, second = list_tools(story.ledger)
 
     half = story.end(second, {"hats": 2})
@@ -193,7 +193,7 @@ def test_ends_of_tools_go_back_to_the_model_and_to_no_handler() -> None:
 
 def test_a_report_of_an_earlier_call_and_a_second_one_change_nothing() -> None:
     story = asked()
-    report = turn(2, story.ledger, call("a", what="shoes"))
+    report = turn_made(2, story.ledger, tool_call("a", what="shoes"))
     story.hear(report)
     before = story.ledger
 
@@ -209,7 +209,7 @@ def test_a_report_of_an_earlier_call_and_a_second_one_change_nothing() -> None:
 def test_a_call_that_failed_is_made_again_later_under_an_id_of_its_own() -> None:
     story = asked()
 
-    decision = story.say(failure=away(unpaid=True), usage=None)
+    decision = story.say(failure=endpoint_away(unpaid=True), usage=None)
 
     task_id, record = find_ask(decision.ledger)
     assert (record.phase, record.attempt, record.due) == ("Retrying", 2, at(4))
@@ -247,7 +247,7 @@ def test_a_report_that_cannot_be_read_is_an_answer_that_is_asked_for_again(data:
     story = asked()
     task_id, _ = find_ask(story.ledger)
 
-    decision = story.hear(told(2, task_id, data))
+    decision = story.hear(told_by_worker(2, task_id, data))
 
     assert decision.outcome == "turns"
     assert (find_ask(story.ledger)[1].phase, find_ask(story.ledger)[1].attempt) == ("Retrying", 2)
@@ -293,7 +293,7 @@ def test_budgets_of_days_and_sessions_that_are_over_are_forgotten() -> None:
     story.hear_owed(story.say(result="fine"))
     story.hear(received(story.sequence + 1, STOP, correlationid="s"))
     day = 24 * 3600
-    story.hear(replace(question(9, "other"), at=at(day)))
+    story.hear(replace(model_question(9, "other"), at=at(day)))
 
     assert sorted(story.ledger.budgets) == [f"agentDay {AGENT}/2026-02-01", "session other"]
     patch = make_patch(story.decisions[-2].ledger, story.ledger)
@@ -304,7 +304,7 @@ def test_what_keeps_a_tool_from_starting_is_told_to_the_model() -> None:
     limits = replace(UNRESTRICTED, limits=Quotas(pending_tasks=Quota(2, ("demo/small",))))
     story = asked(replace(ASKING, permissions=limits))
 
-    story.say(call("a", what="x"), call("b", what="y"), call("c"))
+    story.say(tool_call("a", what="x"), tool_call("b", what="y"), tool_call("c"))
     (tool,) = list_tools(story.ledger)
     decision = story.end(tool, "found")
 
@@ -317,7 +317,7 @@ def test_what_keeps_a_tool_from_starting_is_told_to_the_model() -> None:
 def test_a_tool_whose_template_fails_is_refused_alone_and_the_model_asked_at_once() -> None:
     story = asked()
 
-    decision = story.say(call("a"))
+    decision = story.say(tool_call("a"))
 
     assert starts(decision) == [("ask", 2)]
     assert "TemplateFailed" in problems_of(story)["a"]
@@ -329,7 +329,7 @@ def test_tools_that_the_manifest_has_no_more_are_refused() -> None:
         ASKING, tasks={name: task for name, task in ASKING.tasks.items() if name != "lookup"}
     )
 
-    story.say(call("a", what="x"))
+    story.say(tool_call("a", what="x"))
 
     assert problems_of(story) == {"a": "The tool lookup is not there any more."}
 
@@ -337,7 +337,7 @@ def test_tools_that_the_manifest_has_no_more_are_refused() -> None:
 def test_a_task_that_the_manifest_has_no_more_goes_on_with_what_it_was_given() -> None:
     story = asked()
     story.program = replace(ASKING, tasks={name: ASKING.tasks[name] for name in ("lookup",)})
-    story.say(call("a", what="x"))
+    story.say(tool_call("a", what="x"))
     story.end(*list_tools(story.ledger))
 
     story.hear_owed(story.say(result="done"))
@@ -347,7 +347,7 @@ def test_a_task_that_the_manifest_has_no_more_goes_on_with_what_it_was_given() -
 
 def test_one_tool_after_the_other_where_the_manifest_says_so() -> None:
     story = asked(asking_model(model_spec(parallelTools=False)))
-    story.say(call("a", what="x"), call("b", what="y"))
+    story.say(tool_call("a", what="x"), tool_call("b", what="y"))
 
     assert [record.parent and record.parent.call for record in list_tools(story.ledger).values()] == ["a"]
     story.end(*list_tools(story.ledger))
@@ -357,7 +357,7 @@ def test_one_tool_after_the_other_where_the_manifest_says_so() -> None:
 
 def test_a_cancelled_task_takes_its_tools_along() -> None:
     story = asked(replace(ASKING, shared_limits=SharedLimits(session=Limit(turns=9))))
-    story.say(call("a", what="x"), call("b", "pay_back", amount=1))
+    story.say(tool_call("a", what="x"), tool_call("b", "pay_back", amount=1))
     tools = list(list_tools(story.ledger))
 
     decision = story.hear(received(3, HALT, correlationid="s"))
@@ -383,8 +383,8 @@ def test_a_task_past_its_deadline_takes_its_tools_along_and_counts_what_was_rese
     assert (
         story.ledger.budgets["session s"].spent == reserved and not story.ledger.budgets["session s"].reserved
     )
-    story.hear(question(3))
-    story.say(call("a", what="x"))
+    story.hear(model_question(3))
+    story.say(tool_call("a", what="x"))
     decision = story.end(find_ask(story.ledger)[0], reason="DeadlineExceeded")
     assert [item.record for item in decision.effects if isinstance(item, CancelTask)] == [None]
     assert not story.ledger.pending_tasks
@@ -394,8 +394,8 @@ def test_a_task_past_its_deadline_takes_its_tools_along_and_counts_what_was_rese
 def test_a_session_that_ends_leaves_nothing(calling: bool) -> None:
     story = asked(replace(ASKING, shared_limits=SharedLimits(session=Limit(turns=9), day=Limit(turns=9))))
     if not calling:
-        story.say(call("a", what="x"))
-    report = turn(3, story.ledger, result="x") if calling else None
+        story.say(tool_call("a", what="x"))
+    report = turn_made(3, story.ledger, result="x") if calling else None
 
     story.hear(received(4, STOP, correlationid="s"))
 
@@ -410,7 +410,7 @@ def test_a_model_that_waits_for_tools_holds_no_slot() -> None:
     story = Story(replace(ASKING, slots=SlotLimits(total=1)))
     assert starts(story.ask()) == [("ask", 1)]
 
-    decision = story.say(call("a", what="x"), call("b", what="y"))
+    decision = story.say(tool_call("a", what="x"), tool_call("b", what="y"))
 
     first, second = list_tools(story.ledger).values()
     assert (first.phase, second.phase) == ("Started", "Queued")
@@ -427,7 +427,7 @@ def test_a_model_that_waits_for_tools_holds_no_slot() -> None:
 def test_a_full_status_keeps_tools_and_long_results_out_and_ends_the_task() -> None:
     story = asked()
     story.options = {"room": Headroom(600, 0)}
-    story.say(call("a", what="x"))
+    story.say(tool_call("a", what="x"))
     assert "StatusFull" in problems_of(story)["a"]
 
     decision = story.say(result="x" * 5000)
@@ -448,7 +448,7 @@ def test_a_result_that_no_outbox_should_hold_fails_the_task() -> None:
 def test_arguments_that_no_ledger_should_hold_fail_the_task_and_start_nothing() -> None:
     story = asked(asking_model(model_spec(parallelTools=False)))
 
-    decision = story.say(call("a", what="x"), call("b", what="y" * 70_000))
+    decision = story.say(tool_call("a", what="x"), tool_call("b", what="y" * 70_000))
 
     assert starts(decision) == [] and not list_tools(story.ledger)
     story.hear_owed(decision)
@@ -480,7 +480,7 @@ def test_a_call_has_the_timeout_of_an_attempt() -> None:
     story = asked(asking_model(attempt_timeout=30))
     assert find_ask(story.ledger)[1].attempt_deadline == at(31)
 
-    story.say(call("a", what="x"))
+    story.say(tool_call("a", what="x"))
     assert find_ask(story.ledger)[1].attempt_deadline is None
     story.end(*list_tools(story.ledger))
 
@@ -492,7 +492,7 @@ def test_tools_see_the_session_as_it_is_when_they_start() -> None:
     story.hear(received(2, LATER, correlationid="s"))
     story.program = replace(ASKING, tasks={**ASKING.tasks, "lookup": reading_state()})
 
-    decision = story.say(call("a", what="x"))
+    decision = story.say(tool_call("a", what="x"))
 
     (tool,) = list_tools(decision.ledger)
     args = owed_work_of(decision.ledger, tool)["spec"]["template"]["spec"]["containers"][0]["args"]

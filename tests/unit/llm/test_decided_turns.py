@@ -30,7 +30,17 @@ from heed.core.llm.turn_report import report_to_json
 from heed.core.tasks.slots import SlotLimits
 from tests.builders.agents import AGENT, NAMESPACE
 from tests.builders.events import at, received, task_end
-from tests.builders.turns import HALT, STOP, asking_model, away, call, loop_of, model_spec, question, told
+from tests.builders.turns import (
+    HALT,
+    STOP,
+    asking_model,
+    endpoint_away,
+    loop_of,
+    model_question,
+    model_spec,
+    told_by_worker,
+    tool_call,
+)
 
 USED = Usage(4, 3)
 PLAN = st.lists(
@@ -135,21 +145,23 @@ class World:
         report = TurnReport(state.turn, state.attempt, result="fine", usage=USED)
         match said:
             case "again" | "unpaid":
-                report = replace(report, result=None, usage=None, failure=away(unpaid=said == "unpaid"))
+                report = replace(
+                    report, result=None, usage=None, failure=endpoint_away(unpaid=said == "unpaid")
+                )
             case "wrong":
                 report = replace(report, result=None, problem="It does not fit.")
             case "nonsense":
-                return told(1, attempt_id, "nonsense")
+                return told_by_worker(1, attempt_id, "nonsense")
             case list():
                 arguments = {"good": {"what": "x"}, "bad": {}, "pause": {}}
                 calls = tuple(
-                    call(f"c{index}", "pause" if kind == "pause" else "lookup", **arguments[kind])
+                    tool_call(f"c{index}", "pause" if kind == "pause" else "lookup", **arguments[kind])
                     for index, kind in enumerate(said)
                 )
                 report = replace(report, result=None, calls=calls)
             case _:
                 pass
-        return told(1, attempt_id, report_to_json(report))
+        return told_by_worker(1, attempt_id, report_to_json(report))
 
     def crash(self) -> None:
         """What was in flight is forgotten, and made from the ledger again."""
@@ -218,8 +230,8 @@ def test_any_order_edit_and_crash_comes_to_one_end(
     moves: list[tuple[str, int, bool]],
 ) -> None:
     world = World(plan, make_programs(tokens, slots, parallel=parallel))
-    world.hear(question())
-    world.hear(question())
+    world.hear(model_question())
+    world.hear(model_question())
     (first, *others) = list(world.ledger.pending_tasks)
     assert not others  # the second one is a duplicate
     stopped = False

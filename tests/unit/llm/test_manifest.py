@@ -16,7 +16,7 @@ from tests.builders.turns import model_spec
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 
 
-def asking(spec: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def asking_model_spec(spec: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
     """An Agent with a task that asks a model, and tools."""
     tasks = {"lookup": job(), "refund": nap("1m"), "pause": nap("1m")}
     return manifest({}, tasks={"ask": {"llm": model_spec(**(spec or {})), **more}, **tasks})
@@ -24,11 +24,13 @@ def asking(spec: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
 
 def found(spec: dict[str, Any] | None = None, **more: Any) -> list[tuple[str, str]]:
     """Where what is wrong."""
-    return [(item.path, item.message) for item in problems(asking(spec, **more))]
+    return [(item.path, item.message) for item in problems(asking_model_spec(spec, **more))]
 
 
 def test_a_task_that_asks_a_model_is_compiled_with_its_template() -> None:
-    program = compile_agent(parse_agent(asking({"output": SCHEMA, "price": {"input": "1", "output": "2.5"}})))
+    program = compile_agent(
+        parse_agent(asking_model_spec({"output": SCHEMA, "price": {"input": "1", "output": "2.5"}}))
+    )
 
     task = program.tasks["ask"]
     assert task.kind == "llm" and task.template.shape["baseURL"] == "https://models.example.com/v1"
@@ -89,7 +91,7 @@ def test_retries_and_credentials_of_jobs_are_refused() -> None:
 
 
 def test_policies_say_which_endpoints_may_be_asked() -> None:
-    agent = parse_agent(asking())
+    agent = parse_agent(asking_model_spec())
 
     def under(host: str) -> None:
         policy = {
@@ -106,7 +108,7 @@ def test_policies_say_which_endpoints_may_be_asked() -> None:
 
 
 def test_budgets_of_agent_and_policies_become_limits() -> None:
-    document = asking()
+    document = asking_model_spec()
     document["spec"]["modelBudgets"] = {"session": {"turns": 1000}, "day": {"cost": "2.50", "toolCalls": 0}}
     policies = [
         parse_policy(
