@@ -77,9 +77,9 @@ class Price:
     cached: int
 
     @classmethod
-    def of(cls, input: str, output: str, cached: str | None = None) -> "Price":
+    def of(cls, of_input: str, of_output: str, of_cached: str | None = None) -> "Price":
         """From decimal prices of a million tokens, with six places at most. Raises ValueError for others."""
-        return cls(_units(input), _units(output), _units(input if cached is None else cached))
+        return cls(_units(of_input), _units(of_output), _units(of_input if of_cached is None else of_cached))
 
     def cost(self, usage: Usage) -> int:
         """What a call cost."""

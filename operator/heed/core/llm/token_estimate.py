@@ -8,7 +8,7 @@ than any word, as base64 is. Of all else each byte of UTF-8 is one; and there is
 From below, to notice that an endpoint read less than was sent: three quarters of the words that blanks make, as no
 common tokenizer joins words.
 
-Held against the tokenizers of Qwen2, Llama 2 and 3, DeepSeek and GPT-2 (tests/inference) the first is 1 to 5 times
+Held against the tokenizers of Qwen2, Llama 2 and 3, DeepSeek and GPT-2 (tests/inference) the first is 1 to 20 times
 what they count, twice of prose and code, and the second at most half of it.
 
 A later turn is estimated by the usage of the one before, which the endpoint counted itself (`turn_loop`): only what is
