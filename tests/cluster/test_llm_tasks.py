@@ -105,7 +105,7 @@ def worker(stage: Stage, tmp_path: Path) -> Iterator[Path]:
         assert process.wait(PATIENCE) == 0
 
 
-def agent(url: str) -> dict[str, Any]:
+def asking_agent(url: str) -> dict[str, Any]:
     llm = {
         "baseURL": f"{url}/v1",
         "model": "small",
@@ -147,7 +147,7 @@ def test_a_model_and_its_tools_go_on_after_the_operator_was_killed(
     stage.operator.kill()
     stage.operator.environment.update(HEED_WORKER_IMAGE="heed:1", HEED_CALL_NETWORKS="127.0.0.0/8")
     stage.operator.start()
-    stage.apply(agent(service))
+    stage.apply(asking_agent(service))
     made = eventually(lambda: deployment(stage), PATIENCE, what="a Deployment")
     stage.ask(topic="tides")
     eventually(lambda: ASKED, PATIENCE, what="a call of the model")
