@@ -211,10 +211,11 @@ def test_chat_a_model_and_its_tools_run_in_a_worker(
 
 def test_every_example_has_a_story_here() -> None:
     told = Path(__file__).read_text()
-    elsewhere = {  # tests/integration/local
+    elsewhere = {  # tests/integration/local, and where a line says so
         "worker-typescript",  # its worker is started by hand
         "languages",  # its greeter is that worker, and there is no image with Node here
         "graph",  # there is no image with pip here, to install LangGraph into one
+        "http",  # its service listens on the loopback of whoever tries it; tests/cluster/test_http_tasks.py
     }
     in_python = {image.example for image in IMAGES}
     for example in {found.parent.name for found in EXAMPLES.glob("*/agent*.*")}:

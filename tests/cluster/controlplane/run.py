@@ -96,6 +96,12 @@ class ControlPlane:
             self.kubectl("create", *(f"--filename={manifest}" for manifest in crds))
             eventually(self._all_established, PATIENCE, what="established CustomResourceDefinitions")
 
+    def replace(self, crds: Sequence[Path]) -> None:
+        """New kinds or others of their names, each manifest one; returns when all kinds can be used."""
+        files = (f"--filename={manifest}" for manifest in crds)
+        self.kubectl("apply", "--server-side", "--force-conflicts", *files)
+        eventually(self._all_established, PATIENCE, what="established CustomResourceDefinitions")
+
     def stop(self) -> None:
         """Ends the three processes and removes their data, logs too."""
         for process in (self._controllers, self._apiserver, self._etcd):
