@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,68 @@ import pytest
 
 from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
+from tests.e2e.agents import PYTHON
 from tests.e2e.broker import Broker
 from tests.e2e.cluster import (
     Cluster,
 )
-from tests.e2e.release import NAMESPACE, RESTRICTED, Release
+from tests.e2e.release import CONTAINER_SECURITY, NAMESPACE, RESTRICTED, SECURITY, Release
 from tests.e2e.worker_images import CHAT, IMAGES
 from tests.patience import PATIENCE
 from tests.statuses import totals
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SERVICE, CHARGED = "payment-service", "com.example.order.charged"
+LOOK = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8181/v1/charges').read().decode())"
 
 
-def apply(cluster: Cluster, example: str, namespace: str) -> None:
-    """As its README says."""
+def apply(cluster: Cluster, example: str, namespace: str, replaced: Mapping[str, str] | None = None) -> None:
+    """As its README says, with some texts replaced."""
     (manifest,) = (EXAMPLES / example).glob("agent*.yaml")
-    cluster.kubectl("apply", "-n", namespace, "-f", str(manifest))
+    text = manifest.read_text()
+    for old, new in (replaced or {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=text)
+
+
+def payment_service(namespace: str) -> list[dict[str, Any]]:
+    """The service of examples/http in a pod, which all may ask there, and the policy that lets Agents do so."""
+    program = (EXAMPLES / "http" / "service.py").read_text()
+    labels = {"app": SERVICE}
+    container = {
+        "name": "main",
+        "image": PYTHON,
+        "command": ["python3", "/service/service.py"],
+        "securityContext": CONTAINER_SECURITY,
+        "readinessProbe": {"httpGet": {"path": "/v1/charges", "port": 8181}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "service", "mountPath": "/service"}],
+    }
+    pod = {
+        "automountServiceAccountToken": False,
+        "securityContext": SECURITY,
+        "containers": [container],
+        "volumes": [{"name": "service", "configMap": {"name": SERVICE}}],
+    }
+    egress = {"host": f"{SERVICE}.{namespace}.svc", "ports": [8181], "networks": ["10.96.0.0/12"]}
+    policy = {"agentSelector": {}, "egress": [egress]}
+    data = {"service.py": program.replace('"127.0.0.1"', '""')}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": SERVICE}, "data": data},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": SERVICE, "labels": labels}, "spec": pod},
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": SERVICE},
+            "spec": {"selector": labels, "ports": [{"port": 8181}]},
+        },
+        {
+            "apiVersion": "heed.dev/v1alpha1",
+            "kind": "AgentPolicy",
+            "metadata": {"name": SERVICE},
+            "spec": policy,
+        },
+    ]
 
 
 def test_the_release_is_ready_in_a_namespace_that_enforces_restricted(
@@ -209,13 +256,35 @@ def test_chat_a_model_and_its_tools_run_in_a_worker(
     assert second == 'You said "Thanks".'
 
 
+def test_http_an_order_is_charged_once_by_a_service_that_is_busy_at_first(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given a payment service in the cluster, and a policy by which calls may go there
+    cluster.apply(payment_service(namespace), namespace)
+    cluster.kubectl("apply", "-n", namespace, "-f", str(EXAMPLES / "http" / "secret.yaml"))
+    apply(cluster, "http", namespace, {"127.0.0.1": f"{SERVICE}.{namespace}.svc"})
+    cluster.until_ready("payments", namespace)
+
+    # When two orders come, one of which is too dear for the card
+    release.publish("com.example.order.placed", {"order": "o-1", "cents": 4200}, namespace, "order-1")
+    release.publish("com.example.order.placed", {"order": "o-2", "cents": 20_000}, namespace, "order-2")
+
+    # Then
+    status = cluster.until("payments", namespace, lambda s: totals(s).get("emitted") == 2 and not s["outbox"])
+    assert status["pendingTasks"] == {} and totals(status)["tasksCompleted"] == 2
+    charged = {data["order"]: data for data in map(data_of, broker.events(namespace, CHARGED))}
+    assert charged["o-1"] == {"order": "o-1", "paid": True, "charge": "ch-1"}
+    assert charged["o-2"] == {"order": "o-2", "paid": False, "charge": ""}
+    asked = cluster.kubectl("exec", SERVICE, "-n", namespace, "--", "python3", "-c", LOOK)
+    assert [charge["order"] for charge in json.loads(asked)] == ["o-1"]
+
+
 def test_every_example_has_a_story_here() -> None:
     told = Path(__file__).read_text()
-    elsewhere = {  # tests/integration/local, and where a line says so
+    elsewhere = {  # tests/integration/local
         "worker-typescript",  # its worker is started by hand
         "languages",  # its greeter is that worker, and there is no image with Node here
         "graph",  # there is no image with pip here, to install LangGraph into one
-        "http",  # its service listens on the loopback of whoever tries it; tests/cluster/test_http_tasks.py
     }
     in_python = {image.example for image in IMAGES}
     for example in {found.parent.name for found in EXAMPLES.glob("*/agent*.*")}:
